@@ -1,0 +1,40 @@
+"""Artifact: what a compile leaves on disk, described by its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgevision.tensor import TensorSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One fused operator as the artifact runs it: ``ops`` are the ONNX operators fused into it, MACs by models.md's rule."""
+
+    name: str
+    ops: tuple[str, ...]
+    macs: int
+    schedule: str  # "template:<name>", "default:<name>", "tuned", "fallback"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A linked artifact. Sizes in bytes; ``path`` is the .so, the other files lie beside it."""
+
+    path: Path
+    header: Path
+    bench: Path
+    model: Path
+    manifest: Path
+    target: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    sha256: str
+    model_sha256: str
+    weight_bytes: int
+    arena_bytes: int
+    file_bytes: int
+    versions: Mapping[str, str]
+    steps: tuple[Step, ...]

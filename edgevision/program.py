@@ -1,0 +1,52 @@
+"""Program: a model lowered to one PrimFunc a workload, on static shapes, in the order they run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import tvm
+
+from edgevision.artifact import Step
+from edgevision.target import Target
+from edgevision.tensor import TensorSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """One tensor of the program: where it lives and its dense row-major shape.
+
+    kind "input"/"output": the caller's tensor number ``index``; "weight": constant number ``index``;
+    "scratch": activation number ``index``, placed in the arena by the memory plan. Two values of the same kind and index
+    with other shapes are views of the same bytes.
+    """
+
+    kind: Literal["input", "output", "weight", "scratch"]
+    index: int
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """Run PrimFunc ``function`` of the module on ``args``: inputs first, the result (or results) last."""
+
+    function: str
+    args: tuple[Value, ...]
+    outputs: int
+    step: Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A module of PrimFuncs plus the calls that make one run of the network."""
+
+    module: tvm.IRModule
+    calls: tuple[Call, ...]
+    weights: tuple[np.ndarray, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    target: Target
+    model_sha256: str
+    workspace_bytes: int

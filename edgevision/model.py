@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 
 from edgevision.tensor import TensorSpec
@@ -21,12 +24,39 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Camera:
+    """Preprocessing that was folded into the network: y = (x - mean) / std per channel.
+
+    ``mean`` and ``std`` hold one value a channel, in units of the pixel as it arrives (0 to 255 for uint8).
+    ``input`` is the graph input's name, ``layout`` ("NCHW" or "NHWC") and ``dtype`` what the artifact takes there.
+    """
+
+    input: str
+    layout: str
+    dtype: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def to_original(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """What the original network takes for these pixels: float32 [N, C, H, W].
+
+        Computed in float32, one subtraction and one division an element, exactly as the folded network does.
+        """
+        image = pixels.astype(np.float32)
+        image = image.transpose(0, 3, 1, 2) if self.layout == "NHWC" else image
+        mean, std = (np.asarray(v, np.float32).reshape(-1, 1, 1) for v in (self.mean, self.std))
+        return np.ascontiguousarray((image - mean) / std)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """An ONNX graph with static shapes.
 
-    ``proto`` is a complete ModelProto (opset ``opset``, every initializer inside, every shape static and inferred into
-    value_info). A stage that rewrites clones it first. ``original`` is what verification runs in onnxruntime: the bytes
-    of the file as it was given, or its path when it has external data; ``original_inputs`` are the shapes to feed it.
+    ``proto`` is in the normal form that `edgevision.ingest` documents: every initializer inside, every shape static and
+    inferred into value_info. A stage that rewrites clones it first. ``opset`` and ``sha256`` are the original file's
+    (the hash covers its external data). ``original`` is what verification runs in onnxruntime: the path of the file as
+    it was given, or a serialised ModelProto when there was no file; ``original_inputs`` is what to feed it, which
+    differs from ``inputs`` when a ``camera`` was folded in.
     """
 
     name: str
@@ -35,7 +65,9 @@ class Model:
     outputs: tuple[TensorSpec, ...]
     opset: int
     sha256: str
-    original: Path
+    original: Path | bytes
+    original_inputs: tuple[TensorSpec, ...] = ()
+    camera: Camera | None = None
     changes: tuple[Change, ...] = ()
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,240 @@
+"""Load a compiled artifact in Python and run it on numpy arrays: ctypes on the C interface of native/edgevision.h.
+
+    with edgevision.runtime.load("ghostnet.so", threads=2) as network:
+        (scores,) = network.run(image)
+
+Needs numpy and the standard library, nothing else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edgevision import shared_object
+from edgevision.errors import InputError
+from edgevision.shared_object import Session, SharedObject
+from edgevision.tensor import TensorSpec
+
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What an artifact says about itself. Sizes in bytes; ``steps`` counts fused operators."""
+
+    name: str
+    target: str
+    compiler_version: str
+    abi: int
+    model_sha256: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    weight_bytes: int
+    arena_bytes: int
+    steps: int
+
+
+def load(path: Path | str, *, threads: int = 0, cores: Sequence[int] | None = None) -> LoadedModel:
+    """Open the artifact at ``path``.
+
+    ``threads``: how many compute one run, the caller's included; 0 takes one a core this process may use, at most what
+    the model was compiled for. ``cores``: pin thread i to core ``cores[i % len(cores)]`` while it runs.
+    The file's contents are those of now: what is written to ``path`` later is not seen, and does no harm.
+
+    Raises:
+        InputError: there is no such file, or it is not an edgevision artifact, or an option is out of range.
+        DeviceError: it is an artifact for another processor, or this one cannot run it.
+    """
+    if threads < 0:
+        raise InputError(f"threads is {threads}; give a number of threads, or 0 for one a core")
+    return LoadedModel(shared_object.load(Path(path)), threads, tuple(cores) if cores else None)
+
+
+class LoadedModel:
+    """A loaded network. Any number of Python threads may call `run` at the same time.
+
+    Each run that is under way has a session (arena and worker threads) of its own. Sessions are made when they are
+    first needed, as many as the cores hold without oversubscription: cores / ``threads``, and one where ``threads`` is
+    0 or the cores are given. Callers beyond that wait their turn.
+    """
+
+    def __init__(self, library: SharedObject, threads: int, cores: tuple[int, ...] | None) -> None:
+        self._sessions = SessionPool(library, threads, cores)
+        self._release = weakref.finalize(self, self._sessions.close)
+        self.model = describe(library)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self.model.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self.model.outputs
+
+    def run(self, *arrays: ArrayLike) -> list[Array]:
+        """One inference: an array for each of `inputs`, in order; new arrays for `outputs`.
+
+        Arrays may have any alignment and strides. Nothing is converted: another shape or dtype is an error.
+
+        Raises:
+            InputError: wrong count, shape or dtype, or the model is closed.
+            DeviceError: the artifact reported a failure.
+        """
+        bound = self.bind(*arrays)
+        with self._sessions.borrowed() as session:
+            bound.run(session)
+        return bound.outputs
+
+    def bind(self, *arrays: ArrayLike) -> BoundArrays:
+        """Check ``arrays`` against `inputs` and allocate the outputs: what a timed run does beforehand."""
+        if len(arrays) != len(self.inputs):
+            wanted = ", ".join(map(str, self.inputs))
+            raise InputError(
+                f"{self.model.name} takes {len(self.inputs)} inputs ({wanted}), but {len(arrays)} were given"
+            )
+        checked = [checked_input(spec, array) for spec, array in zip(self.inputs, arrays, strict=True)]
+        return BoundArrays(checked, [np.empty(spec.shape, spec.dtype) for spec in self.outputs])
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session for the caller alone, for repeated runs of a `BoundArrays`."""
+        with self._sessions.borrowed() as session:
+            yield session
+
+    def profile(self, *arrays: ArrayLike, runs: int = 10) -> list[tuple[str, NDArray[np.uint64]]]:
+        """Each fused operator's name and its time in ``runs`` timed runs, in nanoseconds, in the order they run."""
+        bound = self.bind(*arrays)
+        with self._sessions.fresh() as session:
+            session.profile()
+            bound.run(session)
+            profiles = []
+            for _ in range(runs):
+                bound.run(session)
+                profiles.append(session.profile())
+        names = [name for name, _ in profiles[0]]
+        columns = zip(*([time for _, time in profile] for profile in profiles), strict=True)
+        return [(name, np.array(times, np.uint64)) for name, times in zip(names, columns, strict=True)]
+
+    def close(self) -> None:
+        """Wait for the runs under way, then free arenas, threads and weights. Closing twice is allowed."""
+        self._release()
+
+    def __enter__(self) -> LoadedModel:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class BoundArrays:
+    """Checked inputs with the outputs of one run; running it again overwrites ``outputs``."""
+
+    def __init__(self, inputs: list[Array], outputs: list[Array]) -> None:
+        self.inputs, self.outputs = inputs, outputs
+        self._in, self._out = pointers(inputs), pointers(outputs)
+
+    def run(self, session: Session) -> None:
+        session.run(self._in, self._out)
+
+
+class SessionPool:
+    """The sessions of one loaded model: idle ones are kept, none more than ``limit`` exist."""
+
+    def __init__(self, library: SharedObject, threads: int, cores: tuple[int, ...] | None) -> None:
+        self._library: SharedObject | None = library
+        self._threads, self._cores = threads, cores
+        alone = threads == 0 or cores is not None
+        self._limit = 1 if alone else max(1, len(os.sched_getaffinity(0)) // threads)
+        self._idle = [library.create(threads, cores)]
+        self._made = 1
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def borrowed(self) -> Iterator[Session]:
+        session = self._take()
+        try:
+            yield session
+        finally:
+            with self._changed:
+                self._idle.append(session)
+                self._changed.notify_all()
+
+    @contextmanager
+    def fresh(self) -> Iterator[Session]:
+        """A new session in place of one of the pool's: what is switched on in it leaves no trace."""
+        with self.borrowed():
+            session = self._open().create(self._threads, self._cores)
+            try:
+                yield session
+            finally:
+                session.destroy()
+
+    def close(self) -> None:
+        with self._changed:
+            self._library = None
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: len(self._idle) == self._made)
+            for session in self._idle:
+                session.destroy()
+            self._idle.clear()
+            self._made = 0
+
+    def _open(self) -> SharedObject:
+        if self._library is None:
+            raise InputError("this model is closed; load it again to run it")
+        return self._library
+
+    def _take(self) -> Session:
+        with self._changed:
+            self._changed.wait_for(lambda: self._library is None or self._idle or self._made < self._limit)
+            library = self._open()
+            if self._idle:
+                return self._idle.pop()
+            session = library.create(self._threads, self._cores)
+            self._made += 1
+            return session
+
+
+def checked_input(spec: TensorSpec, array: ArrayLike) -> Array:
+    """``array`` as contiguous memory.
+
+    Raises:
+        InputError: it has another dtype or shape than ``spec``.
+    """
+    given = np.asarray(array)
+    if given.dtype != np.dtype(spec.dtype):
+        raise InputError(f"input {spec.name!r} is {spec.dtype}, but the array is {given.dtype}; convert it first")
+    if given.shape != spec.shape:
+        raise InputError(f"input {spec.name!r} has shape {spec.shape}, but the array has {given.shape}")
+    return np.asarray(given, order="C")
+
+
+def pointers(arrays: Sequence[Array]) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
+
+
+def describe(library: SharedObject) -> Description:
+    model = library.model
+    return Description(
+        name=model.name.decode(),
+        target=model.target.decode(),
+        compiler_version=model.compiler_version.decode(),
+        abi=model.abi,
+        model_sha256=model.model_sha256.decode(),
+        inputs=tuple(model.inputs[i].spec() for i in range(model.n_inputs)),
+        outputs=tuple(model.outputs[i].spec() for i in range(model.n_outputs)),
+        weight_bytes=model.weight_bytes,
+        arena_bytes=model.arena_bytes,
+        steps=model.n_steps,
+    )

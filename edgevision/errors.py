@@ -37,6 +37,14 @@ class VerificationError(GateError):
         )
 
 
+class LibraryGateError(GateError):
+    """A linked library that would not load, or not safely, on the devices it is meant for."""
+
+    def __init__(self, path: Path | str, target: str, problems: Sequence[str]) -> None:
+        self.path, self.target, self.problems = str(path), target, tuple(problems)
+        super().__init__(f"{path} is no library for target {target}: {'; '.join(problems)}")
+
+
 # --- exit 2: bad input or usage --------------------------------------------------------------------------------------
 
 
@@ -46,6 +54,14 @@ class InputError(EdgevisionError):
 
 class ModelFileError(InputError):
     """A model file that is missing, empty, truncated, not ONNX, or inconsistent."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        self.path, self.reason = str(path), reason
+        super().__init__(f"{path}: {reason}")
+
+
+class TargetFileError(InputError):
+    """A target's file that cannot be read, or holds something else than a target."""
 
     def __init__(self, path: Path | str, reason: str) -> None:
         self.path, self.reason = str(path), reason
@@ -94,6 +110,18 @@ class ToolchainError(EdgevisionError):
     """A compiler or emulator that is missing, or that failed."""
 
     exit_code = 4
+
+
+class CompilerError(ToolchainError):
+    """zig ran and failed; the text ends with the last lines it printed."""
+
+    SHOWN_LINES = 12
+
+    def __init__(self, purpose: str, status: int, output: str) -> None:
+        self.purpose, self.status, self.output = purpose, status, output
+        last = "\n".join(output.strip().splitlines()[-self.SHOWN_LINES :]) or "(it printed nothing)"
+        how = f"was ended by signal {-status}" if status < 0 else f"failed with status {status}"
+        super().__init__(f"zig {how} while {purpose}; it said:\n{last}")
 
 
 class DeviceError(EdgevisionError):

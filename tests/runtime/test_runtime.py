@@ -155,11 +155,11 @@ def test_closing_frees_the_library(library: Path, tmp_path: Path) -> None:
 def test_garbage_collection_frees_the_library(library: Path, tmp_path: Path) -> None:
     network = load(shutil.copy(library, tmp_path / "freed_by_gc.so"))
     y = network.run(image(), K)[0]
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     del network
     gc.collect()
     assert not mapped("freed_by_gc")
-    assert len(os.listdir("/proc/self/fd")) == before - 1
+    assert len(list(Path("/proc/self/fd").iterdir())) == before - 1
     np.testing.assert_array_equal(y, 2 * image() + 3)
 
 

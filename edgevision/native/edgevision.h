@@ -33,7 +33,7 @@ typedef enum {
     EV_NO_MEMORY = 3,
     EV_NO_THREADS = 4, /* the system refused to start a worker thread, or to pin it */
     EV_KERNEL = 5,    /* a kernel reported an error */
-    EV_NO_DEVICE = 6  /* this CPU lacks an instruction set that the artifact was compiled for */
+    EV_NO_DEVICE = 6  /* this CPU, or its operating system, lacks an instruction set that the artifact was compiled for */
 } ev_status;
 
 typedef enum {
@@ -72,10 +72,11 @@ typedef struct {
 } ev_model;
 
 typedef struct {
-    size_t struct_size;    /* sizeof(ev_options) */
-    int32_t threads;       /* 0: one a core this process may use, at most what the model was compiled for; capped at EV_MAX_THREADS */
+    size_t struct_size;    /* sizeof(ev_options) as the caller was compiled; what a newer header adds must be zero for an older library */
+    int32_t threads;       /* 0: one a core this process may use (or one an entry of `cores`), at most what the model was compiled
+                              for; capped at EV_MAX_THREADS */
     const int32_t *cores;  /* pin thread i to core cores[i % n_cores]; NULL: leave it to the system. The caller's own thread, which
-                              is thread 0, is pinned during run() and restored after it. */
+                              is thread 0, is pinned during run() and restored after it. The array is copied. */
     int32_t n_cores;
 } ev_options;
 
@@ -95,7 +96,8 @@ typedef struct ev_api {
     /* Time of each fused operator in the session's last run, in order; the first call switches timing on (and returns a count
      * of 0 if no run was timed yet). Fills at most `capacity` entries and sets *count to how many there are. */
     int (*profile)(ev_session *session, ev_step *steps, size_t capacity, size_t *count, ev_error *error);
-    void (*destroy)(ev_session *session); /* NULL is allowed */
+    /* NULL is allowed; never while the session runs. After a fork only the parent can run the session; the child may destroy its copy. */
+    void (*destroy)(ev_session *session);
 } ev_api;
 
 /* NULL if this library does not speak that ABI. A library built with --symbol-prefix P exports P_get_api beside it. */

@@ -72,9 +72,16 @@ typedef struct {
     const uint64_t *output_offsets; /* likewise */
     size_t workspace_bytes; /* per thread: most that one kernel's nested AllocWorkspace calls take, 64-byte rounding included */
     int32_t default_threads;     /* what the model was compiled for */
+    /* NULL-terminated; NULL: none. LLVM's names without the sign ("avx2", "dotprod"), out of those in cpu.c: an artifact that asks
+     * for a name that is not there refuses to start. */
+    const char *const *required_features;
 } ev_plan;
 
 /* Defined by the generated driver; everything the runtime knows about the network. Hidden visibility. */
-extern const ev_plan ev_the_plan;
+extern const ev_plan ev_the_plan __attribute__((visibility("hidden")));
+
+/* What ev_get_api returns. A driver built with --symbol-prefix P defines P_get_api and calls this from it, never ev_get_api: with
+ * two libraries linked into one program, that name belongs to the first of them. */
+__attribute__((visibility("hidden"))) const ev_api *ev_runtime_api(uint32_t abi);
 
 #endif

@@ -128,3 +128,19 @@ class DeviceError(EdgevisionError):
     """The device that should run the artifact cannot, or the artifact cannot run there."""
 
     exit_code = 4
+
+
+# --- exit 5: inconclusive --------------------------------------------------------------------------------------------
+
+
+class UnresponsiveReferenceError(EdgevisionError):
+    """The original gives the same outputs whatever it is fed, so agreeing with it proves nothing."""
+
+    exit_code = 5
+
+    def __init__(self, outputs: Sequence[str], inputs_tried: int) -> None:
+        self.outputs, self.inputs_tried = tuple(outputs), inputs_tried
+        super().__init__(
+            f"the original model's output {', '.join(map(repr, outputs))} does not change between {inputs_tried} random "
+            "inputs, so a comparison proves nothing (are its weights placeholders?); `--no-verify` compiles it without one"
+        )

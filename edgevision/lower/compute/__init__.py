@@ -1,0 +1,1 @@
+"""What each operator computes, as tensor expressions on channels-last data. No schedule is implied."""

@@ -1,0 +1,70 @@
+"""Schedule a whole program: for each workload the first template that takes it, else the generic order of loops."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import tvm
+from tvm import tirx
+
+from edgevision.program import Call, Program, Value
+from edgevision.schedule import conv2d, depthwise, generic
+from edgevision.schedule.scheduled import Scheduled
+from edgevision.schedule.workload import ANCHOR, parse
+from edgevision.target import Target
+
+TEMPLATES = {"conv2d": conv2d.schedule, "depthwise": depthwise.schedule}
+"""Anchor annotation -> template. A template answers None for what it does not take."""
+
+
+def schedule_workload(func: tirx.PrimFunc, target: Target) -> Scheduled:
+    """One workload on static shapes -> the same function with loops for ``target``."""
+    workload = parse(func)
+    if workload is not None and workload.anchor is not None:
+        found = TEMPLATES[str(workload.anchor.annotations[ANCHOR])](workload, target)
+        if found is not None:
+            return found
+    return generic.schedule(func)
+
+
+def schedule(program: Program) -> Program:
+    """Every workload scheduled, weights re-laid as the schedules want them (each distinct layout once), scratch appended."""
+    done = {
+        name: Scheduled(func=f, schedule="direct") if _is_scheduled(f) else schedule_workload(f, program.target)
+        for name, f in ((gv.name_hint, f) for gv, f in program.module.functions.items())
+    }
+    weights: list[np.ndarray] = []
+    numbers: dict[tuple[int, str, int], int] = {}
+    scratch = 1 + max((v.index for c in program.calls for v in c.args if v.kind == "scratch"), default=-1)
+    calls = []
+    for call in program.calls:
+        plan = done[call.function]
+        args = [_placed(v, call.function, i, plan, program, weights, numbers) for i, v in enumerate(call.args)]
+        extra = [Value(kind="scratch", index=scratch + i, shape=s, dtype="float32") for i, s in enumerate(plan.scratch)]
+        scratch += len(extra)
+        step = replace(call.step, schedule=plan.schedule)
+        calls.append(Call(function=call.function, args=(*args, *extra), outputs=call.outputs, step=step))
+    module = tvm.IRModule({name: s.func.with_attr("global_symbol", name) for name, s in done.items()})
+    return replace(program, module=module, calls=tuple(calls), weights=tuple(weights))
+
+
+def _is_scheduled(func: tirx.PrimFunc) -> bool:
+    return bool(func.attrs and func.attrs.get("tirx.is_scheduled"))
+
+
+def _placed(
+    value: Value, function: str, number: int, plan: Scheduled, program: Program,
+    weights: list[np.ndarray], numbers: dict[tuple[int, str, int], int],
+) -> Value:  # fmt: skip
+    """A weight in the layout that this call reads; anything else as it is."""
+    if value.kind != "weight":
+        return value
+    relay = plan.relay.get(number)
+    key = (value.index, function if relay else "", number if relay else -1)
+    if key not in numbers:
+        array = program.weights[value.index]
+        weights.append(np.ascontiguousarray(relay(array) if relay else array))
+        numbers[key] = len(weights) - 1
+    index = numbers[key]
+    return replace(value, index=index, shape=weights[index].shape if relay else value.shape)

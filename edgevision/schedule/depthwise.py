@@ -1,0 +1,215 @@
+"""Template for depthwise convolution: taps in registers, borders without a padded copy.
+
+For each output row the kernel rows that fall inside the image are a loop with computed bounds. Columns whose every tap is inside are
+handled in tiles of several pixels with the kernel's columns unrolled, so that a loaded vector serves all of them; the few columns at
+the border go one by one with computed bounds too. Weights are packed [channel vector][kh][kw][lane].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script.builder import ir as T  # noqa: N812
+
+from edgevision.schedule.conv2d import PARALLEL_MACS
+from edgevision.schedule.geometry import Geometry, geometry
+from edgevision.schedule.register_tile import (
+    Buffer, Expr, Lanes, accumulator, lanes, load, loop, read, split_index, write, zero,
+)  # fmt: skip
+from edgevision.schedule.scheduled import Scheduled
+from edgevision.schedule.tail import Tail, elementwise_tail, parameters
+from edgevision.schedule.workload import Workload, dtype_of, shape_of
+from edgevision.target import Target
+
+UNROLLED_COLUMNS = 7
+"""Kernels up to this wide are unrolled along x; wider ones would only make the code long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Output columns [low, high) read only pixels inside the image; ``tile`` of them are handled together."""
+
+    geometry: Geometry
+    tile: int
+    low: int
+    high: int
+    width: int
+    full: int  # channel vectors of that width
+    rest: tuple[Lanes, ...]
+
+    @property
+    def taps(self) -> int:
+        return self.geometry.kh * self.geometry.kw
+
+
+def schedule(workload: Workload, target: Target) -> Scheduled | None:
+    """None where the workload is not a float32 depthwise convolution with one output a channel and an elementwise tail."""
+    found = elementwise_tail(workload)
+    if found is None:
+        return None
+    shape = geometry(workload, found[0])
+    if shape is None or shape.co != shape.groups or shape.ci != 1 or dtype_of(shape.source) != "float32":
+        return None
+    plan = _plan(shape, target)
+    number = next(i for i, p in enumerate(workload.params) if p.same_as(shape.weights))
+    with IRBuilder() as builder:
+        with T.prim_func(s_tir=True):
+            T.func_name("kernel")
+            T.func_attr({"tirx.noalias": True})
+            places = parameters(workload, {number: (plan.taps * shape.co,)})
+            tail = Tail(workload, *found, places)
+            _emit(plan, tail.place(shape.source), places[number], tail)
+        func = builder.get()
+    return Scheduled(func=func, schedule=f"template:depthwise {plan.tile}x{plan.width}", relay={number: lambda w: pack(w, plan)})
+
+
+def _plan(g: Geometry, target: Target) -> Plan:
+    stride, dilation = g.strides[1], g.dilations[1]
+    _, left, _, _ = g.pads
+    reach = (g.kw - 1) * dilation
+    low = min(g.wo, -(-left // stride))
+    high = max(low, min(g.wo, (g.w - 1 - reach + left) // stride + 1))
+    width = target.vector_bits // 32
+    cover = lanes(g.co, width)
+    whole = [v for v in cover if v.width == cover[0].width]
+    budget = target.vector_registers - g.kw - 2 if g.kw <= UNROLLED_COLUMNS else target.vector_registers // 2
+    tile = max(1, min(high - low, budget // 2, 8))
+    while tile > 4 and (high - low) % tile:
+        tile -= 1
+    return Plan(
+        geometry=g, tile=tile, low=low, high=high, width=cover[0].width, full=len(whole), rest=cover[len(whole) :]
+    )  # fmt: skip
+
+
+def pack(weights: np.ndarray, plan: Plan) -> np.ndarray:
+    """[kh, kw, 1 or c, c or 1] -> [channel vector][tap][lane], flat."""
+    taps = weights.reshape(plan.taps, plan.geometry.co)
+    vectors = [Lanes(i * plan.width, plan.width) for i in range(plan.full)] + list(plan.rest)
+    return np.concatenate([np.ascontiguousarray(taps[:, v.offset : v.offset + v.width]).reshape(-1) for v in vectors])
+
+
+def _emit(plan: Plan, data: Buffer, weights: Buffer, tail: Tail) -> None:
+    g = plan.geometry
+
+    def row(r: Expr) -> None:
+        n, y = split_index(r, (g.n, g.ho))
+        start = T.Bind(y * g.strides[0] - g.pads[0])
+        first = T.Bind(_first_tap(start, g.dilations[0]))
+        last = T.Bind(_last_tap(start, g.h, g.kh, g.dilations[0]))
+
+        def vectors(visit: Callable[[Expr, Expr, int], None]) -> None:
+            loop(plan.full, lambda v: visit(v * plan.width, v * (plan.taps * plan.width), plan.width))
+            for v in plan.rest:
+                visit(T.int64(v.offset), T.int64(v.offset * plan.taps), v.width)
+
+        rows = _Rows(n=n, y=y, start=start, first=first, last=last)
+        _columns(plan, data, weights, tail, rows, vectors)
+
+    loop(g.n * g.ho, row, threads=g.macs > PARALLEL_MACS // 4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """One output row: the input row of tap 0, and the taps [first, last) that lie inside the image."""
+
+    n: Expr
+    y: Expr
+    start: Expr
+    first: Expr
+    last: Expr
+
+
+def _first_tap(start: Expr, dilation: int) -> Expr:
+    """Smallest k >= 0 with start + k * dilation >= 0."""
+    return T.max(T.int64(0), (dilation - 1 - start) // dilation)
+
+
+def _last_tap(start: Expr, extent: int, taps: int, dilation: int) -> Expr:
+    """One past the largest k < taps with start + k * dilation < extent."""
+    return T.min(T.int64(taps), (extent - start + dilation - 1) // dilation)
+
+
+Visit = Callable[[Expr, Expr, int], None]
+
+
+def _columns(
+    plan: Plan, data: Buffer, weights: Buffer, tail: Tail, rows: _Rows, vectors: Callable[[Visit], None]
+) -> None:
+    g = plan.geometry
+
+    def border(low: int, high: int) -> None:
+        loop(high - low, lambda x: vectors(lambda c, at, w: _border_pixel(plan, data, weights, tail, rows, x + low, c, at, w)))
+
+    def inner(first: Expr, pixels: int) -> None:
+        vectors(lambda c, at, w: _inner_tile(plan, data, weights, tail, rows, first, pixels, c, at, w))
+
+    border(0, plan.low)
+    count, left = divmod(plan.high - plan.low, plan.tile)
+    loop(count, lambda t: inner(t * plan.tile + plan.low, plan.tile))
+    if left:
+        inner(T.int64(plan.low + count * plan.tile), left)
+    border(plan.high, g.wo)
+
+
+def _inner_tile(
+    plan: Plan, data: Buffer, weights: Buffer, tail: Tail, rows: _Rows,
+    first: Expr, pixels: int, channel: Expr, at: Expr, width: int,
+) -> None:  # fmt: skip
+    """``pixels`` columns whose taps are all inside along x."""
+    g = plan.geometry
+    stride, dilation = g.strides[1], g.dilations[1]
+    acc = _cleared(pixels, width)
+    left = first * stride - g.pads[1]
+
+    def taps(k: Expr) -> None:
+        ky = k + rows.first
+        y = rows.start + ky * g.dilations[0]
+        if g.kw > UNROLLED_COLUMNS:
+            loop(g.kw, lambda kx: column(ky, y, kx))
+            return
+        line = [T.Bind(load(weights, [at + (ky * g.kw + kx) * width], width)) for kx in range(g.kw)]
+        needed = sorted({p * stride + kx * dilation for p in range(pixels) for kx in range(g.kw)})
+        for x in needed:
+            element = T.Bind(load(data, [rows.n, y, left + x, channel], width))
+            for p in range(pixels):
+                kx, off = divmod(x - p * stride, dilation)
+                if off == 0 and 0 <= kx < g.kw:
+                    write(acc[p], read(acc[p], width) + element * line[kx], width)
+
+    def column(ky: Expr, y: Expr, kx: Expr) -> None:
+        weight = T.Bind(load(weights, [at + (ky * g.kw + kx) * width], width))
+        for p in range(pixels):
+            element = load(data, [rows.n, y, left + p * stride + kx * dilation, channel], width)
+            write(acc[p], read(acc[p], width) + element * weight, width)
+
+    with T.serial(rows.last - rows.first) as k:
+        taps(k)
+    for p in range(pixels):
+        tail.store([rows.n, rows.y, first + p], channel, acc[p], width)
+
+
+def _border_pixel(
+    plan: Plan, data: Buffer, weights: Buffer, tail: Tail, rows: _Rows, x: Expr, channel: Expr, at: Expr, width: int
+) -> None:
+    """One column of which some taps are outside along x."""
+    g = plan.geometry
+    (acc,) = _cleared(1, width)
+    left = T.Bind(x * g.strides[1] - g.pads[1])
+    low = T.Bind(_first_tap(left, g.dilations[1]))
+    high = T.Bind(_last_tap(left, g.w, g.kw, g.dilations[1]))
+    with T.serial(rows.last - rows.first) as k, T.serial(high - low) as j:
+        ky, kx = k + rows.first, j + low
+        weight = load(weights, [at + (ky * g.kw + kx) * width], width)
+        element = load(data, [rows.n, rows.start + ky * g.dilations[0], left + kx * g.dilations[1], channel], width)
+        write(acc, read(acc, width) + element * weight, width)
+    tail.store([rows.n, rows.y, x], channel, acc, width)
+
+
+def _cleared(count: int, width: int) -> list[Buffer]:
+    acc = [accumulator(width) for _ in range(count)]
+    for a in acc:
+        write(a, zero(width), width)
+    return acc

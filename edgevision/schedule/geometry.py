@@ -1,0 +1,79 @@
+"""The geometry of a convolution-like anchor, read from its annotations and buffers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from edgevision.schedule.workload import Buffer, Stage, Workload, shape_of
+
+STRIDES, DILATIONS, PADS, GROUPS = "ev.strides", "ev.dilations", "ev.pads", "ev.groups"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """Channels-last convolution: data [n, h, w, groups * ci], weights [kh, kw, ci, co], output [n, ho, wo, co].
+
+    A matrix product [*prefix, ci] x [ci, co] is one with n = h = kh = kw = 1 and w = the product of ``prefix``, which are the
+    output's axes but the last in either case.
+    ``pads`` is (top, left, bottom, right) around ``source``, the parameter that holds the unpadded data; ``padded`` is the
+    stage that pads it, None where nothing is padded.
+    """
+
+    source: Buffer
+    padded: Stage | None
+    weights: Buffer
+    prefix: tuple[int, ...]
+    n: int
+    h: int
+    w: int
+    ci: int
+    co: int
+    ho: int
+    wo: int
+    kh: int
+    kw: int
+    groups: int
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    pads: tuple[int, int, int, int]
+
+    @property
+    def macs(self) -> int:
+        return self.n * self.ho * self.wo * self.co * self.kh * self.kw * self.ci
+
+
+def geometry(workload: Workload, anchor: Stage) -> Geometry | None:
+    """None where the anchor does not multiply a tensor by a constant-shaped weight as `lower` writes it."""
+    product = getattr(anchor.value, "b", None)
+    if type(product).__name__ != "Mul" or {type(product.a).__name__, type(product.b).__name__} != {"TensorLoad"}:
+        return None
+    source, weights = product.a.source, product.b.source
+    padded = workload.producer(source)
+    if padded is not None:
+        if not padded.name.startswith("pad") or padded.reduction:
+            return None
+        source = _only_parameter(padded.value)
+    *prefix, co = shape_of(anchor.buffer)
+    if len(shape_of(weights)) == 2:
+        k, _ = shape_of(weights)
+        m = prod(prefix)
+        return Geometry(
+            source=source, padded=None, weights=weights, prefix=tuple(prefix), n=1, h=1, w=m, ci=k, co=co, ho=1, wo=m,
+            kh=1, kw=1, groups=1, strides=(1, 1), dilations=(1, 1), pads=(0, 0, 0, 0),
+        )  # fmt: skip
+    n, h, w, c = shape_of(source)
+    _, ho, wo = prefix
+    kh, kw, _ = shape_of(weights)[:3]
+    groups = int(anchor.annotations[GROUPS])
+    ints = {k: tuple(int(v) for v in anchor.annotations[k]) for k in (STRIDES, DILATIONS, PADS)}
+    return Geometry(
+        source=source, padded=padded, weights=weights, prefix=tuple(prefix), n=n, h=h, w=w, ci=c // groups, co=co, ho=ho, wo=wo, kh=kh, kw=kw,
+        groups=groups, strides=ints[STRIDES], dilations=ints[DILATIONS], pads=ints[PADS],
+    )  # fmt: skip
+
+
+def _only_parameter(value: Any) -> Buffer:
+    """The buffer that a pad stage's ``if_then_else(inside, source[...], fill)`` reads."""
+    return value.args[1].source

@@ -1,0 +1,99 @@
+"""The pieces every template is made of: int64 loops, vector loads and stores, register accumulators, channel vectors.
+
+TVM's IRBuilder is called through these few functions. An accumulator is one local buffer a vector, indexed by constants only, which
+LLVM keeps in a register; loops are int64 because index expressions taken over from a workload are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from tvm.tirx.script.builder import ir as T  # noqa: N812 (TVM's own name for it)
+
+Expr = Any
+Buffer = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """A vector of ``width`` channels that starts ``offset`` channels into its block."""
+
+    offset: int
+    width: int
+
+
+def lanes(channels: int, width: int) -> tuple[Lanes, ...]:
+    """Cover ``channels`` with vectors of ``width`` and then of falling powers of two, each inside the range."""
+    found, offset = [], 0
+    while offset < channels:
+        while width > channels - offset:
+            width //= 2
+        found.append(Lanes(offset, width))
+        offset += width
+    return tuple(found)
+
+
+def serial(extent: int | Expr) -> AbstractContextManager[Expr]:
+    return T.serial(T.int64(extent) if isinstance(extent, int) else extent)
+
+
+def parallel(extent: int) -> AbstractContextManager[Expr]:
+    return T.parallel(T.int64(extent))
+
+
+def loop(extent: int, body: Callable[[Expr], None], *, threads: bool = False) -> None:
+    """Run ``body`` for 0 .. extent-1; a loop of one turn is no loop."""
+    if extent == 1 and not threads:
+        body(T.int64(0))
+    elif extent:
+        with parallel(extent) if threads else serial(extent) as i:
+            body(i)
+
+
+def load(buffer: Buffer, indices: Sequence[Expr], width: int) -> Expr:
+    """``width`` elements along the last axis."""
+    if width == 1:
+        return buffer[tuple(indices)]
+    return buffer[(*indices[:-1], T.ramp(indices[-1], 1, width))]
+
+
+def store(buffer: Buffer, indices: Sequence[Expr], value: Expr, width: int) -> None:
+    last = T.ramp(indices[-1], 1, width) if width > 1 else indices[-1]
+    T.buffer_store(buffer, value, [*indices[:-1], last])
+
+
+def accumulator(width: int, dtype: str = "float32") -> Buffer:
+    return T.alloc_buffer((width,), dtype, scope="local", layout=None)
+
+
+def read(acc: Buffer, width: int) -> Expr:
+    return load(acc, [0], width)
+
+
+def write(acc: Buffer, value: Expr, width: int) -> None:
+    store(acc, [0], value, width)
+
+
+def broadcast(value: Expr, width: int) -> Expr:
+    return T.broadcast(value, width) if width > 1 else value
+
+
+def zero(width: int, dtype: str = "float32") -> Expr:
+    return broadcast(T.cast(0, dtype) if dtype != "float32" else T.float32(0), width)
+
+
+def split_index(flat: Expr, extents: Sequence[int]) -> tuple[Expr, ...]:
+    """A flat row-major number -> one index an axis."""
+    indices: list[Expr] = []
+    for n, axis in zip(reversed(extents), range(len(extents) - 1, -1, -1), strict=True):
+        outer = prod(extents[:axis])
+        if n == 1:
+            indices.append(T.int64(0))
+            continue
+        indices.append(flat if outer == 1 else flat % n)
+        flat = flat // n
+    return tuple(reversed(indices))

@@ -1,0 +1,93 @@
+"""What a template does with a finished accumulator: the elementwise stages that were fused behind the anchor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.tirx.script.builder import ir as T  # noqa: N812
+
+from edgevision.schedule.register_tile import Buffer, Expr, read
+from edgevision.schedule.workload import Stage, Workload, dtype_of, rebuild, shape_of
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The anchor, the stages behind it, and where each parameter of the workload lives in the function being built."""
+
+    workload: Workload
+    anchor: Stage
+    last: Stage
+    places: tuple[Buffer, ...]
+
+    def place(self, buffer: Buffer) -> Buffer:
+        return next(p for b, p in zip(self.workload.params, self.places, strict=True) if b.same_as(buffer))
+
+    @property
+    def output(self) -> Buffer:
+        return self.places[-1]
+
+    def value(self, at: Sequence[Expr], anchored: Expr) -> Expr:
+        """The workload's result at output indices ``at``, where the anchor's own result there is ``anchored``."""
+
+        def element(buffer: Buffer, indices: Sequence[Expr]) -> Expr:
+            if buffer.same_as(self.anchor.buffer):
+                return anchored
+            stage = self.workload.producer(buffer)
+            if stage is None:
+                return self.place(buffer)[tuple(indices)]
+            return rebuild(stage.value, dict(zip(stage.axes, indices, strict=True)), element)
+
+        if self.last is self.anchor:
+            return anchored
+        return rebuild(self.last.value, dict(zip(self.last.axes, at, strict=True)), element)
+
+    def store(self, prefix: Sequence[Expr], channel: Expr, acc: Buffer, width: int) -> None:
+        """Write ``width`` results from an accumulator to output indices [*prefix, channel ...]."""
+        if width == 1:
+            T.buffer_store(self.output, self.value([*prefix, channel], read(acc, 1)), [*prefix, channel])
+            return
+        with T.vectorized(T.int64(width)) as lane:
+            at = [*prefix, channel + lane]
+            T.buffer_store(self.output, self.value(at, acc[lane]), at)
+
+
+def elementwise_tail(workload: Workload) -> tuple[Stage, Stage] | None:
+    """(anchor, last stage) if everything behind the anchor reads it element by element at the output's own indices."""
+    anchor = workload.anchor
+    last = workload.producer(workload.params[-1])
+    if anchor is None or last is None or shape_of(last.buffer) != shape_of(anchor.buffer):
+        return None
+    exact = True
+
+    def element(buffer: Buffer, indices: Sequence[Expr]) -> Expr:
+        nonlocal exact
+        stage = workload.producer(buffer)
+        if stage is None:
+            return buffer[tuple(indices)]
+        if stage is anchor:
+            exact = exact and _same_place(indices, last.axes, shape_of(buffer))
+            return buffer[tuple(indices)]
+        exact = exact and not stage.reduction
+        return rebuild(stage.value, dict(zip(stage.axes, indices, strict=True)), element)
+
+    if last is not anchor:
+        exact = not last.reduction
+        rebuild(last.value, {}, element)
+    return (anchor, last) if exact else None
+
+
+def _same_place(indices: Sequence[Expr], axes: Sequence[Any], shape: Sequence[int]) -> bool:
+    return all(n == 1 or i.same_as(a) for i, a, n in zip(indices, axes, shape, strict=True))
+
+
+def parameters(workload: Workload, replaced: dict[int, tuple[int, ...]]) -> tuple[Buffer, ...]:
+    """Declare the workload's parameters in the function being built; ``replaced`` gives a parameter another shape (re-laid
+    weights)."""
+    return tuple(
+        T.arg(f"p{i}", T.buffer(replaced.get(i, shape_of(p)), dtype_of(p), layout=None))
+        for i, p in enumerate(workload.params)
+    )
+
+

@@ -1,0 +1,59 @@
+"""Which register tile: pixels x channel vectors, from the SIMD unit alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgevision.schedule.register_tile import lanes
+
+FMA_PORTS = 2
+LOAD_PORTS = 2
+FMA_LATENCY = 4  # cycles, on every core this targets (Cortex-A72..A78, Skylake.., Zen)
+TURN_COST = 3.0  # cycles an accumulator costs outside the reduction loop: cleared, finished, stored
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterTile:
+    """``pixels`` x ``vectors`` accumulators."""
+
+    pixels: int
+    vectors: int
+
+
+def fits(pixels: int, vectors: int, registers: int, *, lane_form: bool) -> bool:
+    """Whether accumulators, one row of weights and the data operands fit the register file.
+
+    x86 broadcasts the data operand straight from memory and needs one register for it; the lane form of NEON holds a vector of
+    four reduction steps a pixel.
+    """
+    return pixels * vectors + vectors + (pixels if lane_form else 1) <= registers
+
+
+def choose(pixels: int, channels: int, reduction: int, width: int, registers: int, *, lane_form: bool) -> RegisterTile:
+    """The tile with the least modelled cycles over a [pixels, channels] result with ``reduction`` steps each.
+
+    Cycles a step are bounded by FMAs issued, by loads issued and by the latency of a dependent FMA; leftover tiles count.
+    """
+    count = len(lanes(channels, width))
+    best, least = RegisterTile(1, 1), float("inf")
+    for vectors in range(1, min(count, registers) + 1):
+        for tile in range(1, min(pixels, registers) + 1):
+            if not fits(tile, vectors, registers, lane_form=lane_form):
+                break
+            cycles = _cycles(pixels, tile, count, vectors, reduction, lane_form=lane_form)
+            if cycles < least - 1e-9:
+                best, least = RegisterTile(tile, vectors), cycles
+    return best
+
+
+def _cycles(pixels: int, tile: int, count: int, vectors: int, reduction: int, *, lane_form: bool) -> float:
+    def one(p: int, v: int) -> float:
+        loads = (p / 4 if lane_form else p) + v
+        return reduction * max(p * v / FMA_PORTS, loads / LOAD_PORTS, FMA_LATENCY) + TURN_COST * p * v
+
+    full_p, rest_p = divmod(pixels, tile)
+    full_v, rest_v = divmod(count, vectors)
+    total = full_p * full_v * one(tile, vectors)
+    total += full_p * one(tile, rest_v) if rest_v else 0
+    total += full_v * one(rest_p, vectors) if rest_p else 0
+    return total + (one(rest_p, rest_v) if rest_p and rest_v else 0)

@@ -1,0 +1,113 @@
+"""Read a fused PrimFunc back as stages: what each buffer is computed from, and which stage is the anchor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+from tvm import tirx
+
+Expr = Any
+Buffer = Any
+
+ANCHOR = "ev.anchor"
+"""Block annotation that `lower` puts on the one stage that a template may replace: the template's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """``buffer[axes] = value``; with reduction axes, ``value`` is the update and ``init`` the start."""
+
+    name: str
+    buffer: Buffer
+    axes: tuple[Any, ...]
+    reduction: tuple[Any, ...]
+    value: Expr
+    init: Expr | None
+    annotations: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """A PrimFunc of sblocks on static shapes. ``params`` in order, outputs last."""
+
+    func: tirx.PrimFunc
+    params: tuple[Buffer, ...]
+    stages: tuple[Stage, ...]
+
+    @property
+    def anchor(self) -> Stage | None:
+        """The stage that carries the anchor annotation; None if there is none or more than one."""
+        found = [s for s in self.stages if ANCHOR in s.annotations]
+        return found[0] if len(found) == 1 else None
+
+    def producer(self, buffer: Buffer) -> Stage | None:
+        return next((s for s in self.stages if s.buffer.same_as(buffer)), None)
+
+
+def shape_of(buffer: Buffer) -> tuple[int, ...]:
+    return tuple(int(d) for d in buffer.shape)
+
+
+def dtype_of(buffer: Buffer) -> str:
+    return str(buffer.dtype)
+
+
+def parse(func: tirx.PrimFunc) -> Workload | None:
+    """The stages of ``func``, or None if a block does not store exactly one element at its own axes."""
+    root = func.body.block
+    body = root.body.seq if isinstance(root.body, tirx.SeqStmt) else [root.body]
+    stages = [_stage(nest) for nest in body]
+    if any(s is None for s in stages):
+        return None
+    return Workload(func=func, params=tuple(func.params), stages=tuple(s for s in stages if s is not None))
+
+
+def _stage(nest: Any) -> Stage | None:
+    while isinstance(nest, tirx.For):
+        nest = nest.body
+    if type(nest).__name__ != "SBlockRealize":
+        return None
+    block = nest.block
+    store = block.body
+    if not isinstance(store, tirx.BufferStore):
+        return None
+    spatial = tuple(v.var for v in block.iter_vars if v.iter_type == tirx.IterVar.DataPar)
+    reduction = tuple(v for v in block.iter_vars if v.iter_type == tirx.IterVar.CommReduce)
+    if len(store.indices) != len(spatial) or not all(i.same_as(a) for i, a in zip(store.indices, spatial, strict=True)):
+        return None
+    return Stage(
+        name=str(block.name_hint),
+        buffer=store.buffer,
+        axes=spatial,
+        reduction=reduction,
+        value=store.value,
+        init=block.init.value if block.init is not None else None,
+        annotations=dict(block.annotations),
+    )
+
+
+def rebuild(expr: Expr, variables: Mapping[Any, Expr], load: Callable[[Buffer, Sequence[Expr]], Expr]) -> Expr:
+    """``expr`` with each variable replaced and every element read handed to ``load(buffer, indices)``."""
+
+    def visit(e: Expr) -> Expr:
+        kind = type(e).__name__
+        if kind == "Var":
+            return variables.get(e, e)
+        if kind in ("IntImm", "FloatImm", "StringImm"):
+            return e
+        if kind == "TensorLoad":
+            return load(e.source, [visit(i) for i in e.indices])
+        if kind == "Cast":
+            return tirx.Cast(e.ty, visit(e.value))
+        if kind == "Select":
+            return tirx.Select(visit(e.condition), visit(e.true_value), visit(e.false_value))
+        if kind == "Not":
+            return tirx.Not(visit(e.a))
+        if kind == "Call":
+            return tvm.ir.Call(e.op, [visit(a) for a in e.args], e.attrs, ret_ty=e.ty)
+        return getattr(tirx, kind)(visit(e.a), visit(e.b))
+
+    return visit(expr)

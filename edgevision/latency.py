@@ -112,7 +112,8 @@ class Verification:
     """How the final artifact was compared with onnxruntime on the original file.
 
     ``how`` is one of "native", "qemu", "qemu-bench" (the static executable stood in for the .so), "host-build" (the
-    same program built for this machine, because qemu is not installed), "skipped".
+    same program built for this machine, because qemu is not installed), "skipped". ``scale`` is the standard deviation
+    of the float inputs.
     """
 
     how: str
@@ -120,6 +121,7 @@ class Verification:
     seed: int
     errors: tuple[TensorError, ...]
     reference: str
+    scale: float = 1.0
 
     @property
     def passed(self) -> bool:

@@ -33,6 +33,9 @@ class Sampling:
     limit_s: float = 3.0
 
 
+STANDARD = Sampling()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
     """Times of single runs in seconds, in the order they ran; ``warmup`` runs before them were not kept."""
@@ -42,7 +45,7 @@ class Samples:
 
 
 def collect(
-    run: Callable[[], object], plan: Sampling = Sampling(), clock: Callable[[], float] = time.perf_counter
+    run: Callable[[], object], plan: Sampling = STANDARD, clock: Callable[[], float] = time.perf_counter
 ) -> Samples:
     """Warm ``run`` up and time it, one clock reading before and one after each call."""
     warmup = _warm_up(run, plan, clock)

@@ -1,0 +1,98 @@
+"""This machine as a device. The artifact runs in a process of its own: if it crashes, only that process does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgevision.artifact import Artifact
+from edgevision.errors import DeviceError
+from edgevision.latency import DeviceInfo, Latency, StepTime
+from edgevision.measure.compare import Array
+from edgevision.measure.device import check_exit
+from edgevision.measure.sampling import STANDARD, Sampling
+
+PROFILED_RUNS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalDevice:
+    """``threads`` compute a run. ``how`` is "host-build" where this machine stands in for another."""
+
+    threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    how: str = "native"
+    timeout_s: float = 600.0
+
+    @property
+    def info(self) -> DeviceInfo:
+        return DeviceInfo(
+            name="this machine", cpu=cpu_name(), cores=len(os.sched_getaffinity(0)), transport="local process"
+        )
+
+    def execute(self, artifact: Artifact, cases: Sequence[Sequence[Array]]) -> list[list[Array]]:
+        """Outputs for each list of inputs, from one session."""
+        with tempfile.TemporaryDirectory(prefix="edgevision-") as folder:
+            for number, inputs in enumerate(cases):
+                save(Path(folder), f"in{number}", inputs)
+            self._ask(artifact, Path(folder), {"cases": len(cases)})
+            return [fetch(Path(folder), f"out{number}", len(artifact.outputs)) for number in range(len(cases))]
+
+    def time(self, artifact: Artifact, inputs: Sequence[Array], sampling: Sampling = STANDARD) -> Latency:
+        """Time whole runs on ``inputs``, then profile `PROFILED_RUNS` more, operator by operator.
+
+        ``inputs`` matter little to dense kernels, but zeros and denormals are faster or slower than real activations.
+        """
+        with tempfile.TemporaryDirectory(prefix="edgevision-") as folder:
+            save(Path(folder), "in0", inputs)
+            answer = self._ask(artifact, Path(folder), {"sampling": asdict(sampling), "profiled": PROFILED_RUNS})
+        return Latency(
+            samples_ms=tuple(1e3 * s for s in answer["seconds"]),
+            warmup=answer["warmup"],
+            threads=self.threads,
+            device=self.info,
+            how="measured",
+            artifact_sha256=artifact.sha256,
+            steps=_steps(artifact, answer["profile"]),
+        )
+
+    def _ask(self, artifact: Artifact, folder: Path, request: Mapping[str, object]) -> Mapping[str, Any]:
+        command = [sys.executable, "-m", "edgevision.measure.local_process", str(artifact.path), str(folder)]
+        text = json.dumps({"threads": self.threads, **request})
+        try:
+            done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=self.timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise DeviceError(f"{artifact.path} ran for more than {self.timeout_s:.0f} s on this machine") from error
+        check_exit(artifact.path, "on this machine", done.returncode, done.stderr)
+        answer: Mapping[str, Any] = json.loads(done.stdout)
+        return answer
+
+
+def cpu_name() -> str:
+    """Linux's name for this CPU; "" where it has none (most ARM systems)."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith(("model name", "Model\t")):
+            return line.split(":", 1)[1].strip()
+    return ""
+
+
+def save(folder: Path, stem: str, arrays: Sequence[Array]) -> None:
+    for number, array in enumerate(arrays):
+        np.save(folder / f"{stem}.{number}.npy", array, allow_pickle=False)
+
+
+def fetch(folder: Path, stem: str, count: int) -> list[Array]:
+    return [np.load(folder / f"{stem}.{number}.npy", allow_pickle=False) for number in range(count)]
+
+
+def _steps(artifact: Artifact, profile: Sequence[tuple[str, float]]) -> tuple[StepTime, ...]:
+    macs = {step.name: step.macs for step in artifact.steps}
+    return tuple(StepTime(name=name, median_us=us, macs=macs.get(name, 0)) for name, us in profile)

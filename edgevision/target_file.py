@@ -24,8 +24,8 @@ _NATIVE: dict[str, Callable[[], object]] = {
 def read(path: Path, directory: Path, record: type) -> dict[str, Any]:
     """The fields of ``record`` (all but its name) from the file at ``path``.
 
-    ``base`` in the file names a file in ``directory`` whose fields hold where this file is silent, or is a table from the
-    host's architecture to such a name. "native", as the value of a field that describes a CPU, is this machine's value.
+    ``base`` in the file names a file in ``directory`` whose fields hold where this file is silent, or is a table from
+    the host's architecture to such a name. "native", as the value of a field that describes a CPU, is this machine's.
     Raises: TargetFileError, UnknownNameError, UnsupportedError.
     """
     table = _with_base(path, directory)

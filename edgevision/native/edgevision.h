@@ -98,6 +98,7 @@ typedef struct ev_api {
     int (*profile)(ev_session *session, ev_step *steps, size_t capacity, size_t *count, ev_error *error);
     /* NULL is allowed; never while the session runs. After a fork only the parent can run the session; the child may destroy its copy. */
     void (*destroy)(ev_session *session);
+    int32_t (*threads)(const ev_session *session); /* how many compute one run, the caller's included */
 } ev_api;
 
 /* NULL if this library does not speak that ABI. A library built with --symbol-prefix P exports P_get_api beside it. */

@@ -58,7 +58,16 @@ int pthread_setspecific(pthread_key_t key, const void *value);
 #define SYS_rt_sigprocmask 135
 #define SYS_getpid 172
 
+/* Around functions with atomics: clang's default for Android calls compiler-rt for each of them, which -nostdlib leaves out, and zig
+ * drops -mno-outline-atomics. */
+#define EV_INLINE_ATOMICS_BEGIN \
+    _Pragma("clang attribute push(__attribute__((target(\"no-outline-atomics\"))), apply_to = function)")
+#define EV_INLINE_ATOMICS_END _Pragma("clang attribute pop")
+
 #else
+
+#define EV_INLINE_ATOMICS_BEGIN
+#define EV_INLINE_ATOMICS_END
 
 #include <pthread.h>
 #include <stdlib.h>

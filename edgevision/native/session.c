@@ -17,7 +17,6 @@ struct ev_session {
     int32_t n_cores;
     long process_id;
     ev_team team;
-    _Atomic uint32_t busy;
     bool timing; /* asked for */
     bool timed;  /* step_ns holds a run */
 };
@@ -176,12 +175,6 @@ static void destroy(ev_session *session) {
 
 /* --- running ---------------------------------------------------------------------------------------------------------- */
 
-static bool start_exclusive(ev_session *session) {
-    return atomic_exchange_explicit(&session->busy, 1, memory_order_acquire) == 0;
-}
-
-static void end_exclusive(ev_session *session) { atomic_store_explicit(&session->busy, 0, memory_order_release); }
-
 static int check_buffers(const char *which, const ev_tensor *tensors, int32_t count, const void *const *buffers, ev_error *error) {
     if (!buffers && count > 0) return ev_fail(error, EV_INVALID, "run: `", which, "s` is null");
     for (int32_t i = 0; i < count; i++) {
@@ -194,17 +187,13 @@ static int check_buffers(const char *which, const ev_tensor *tensors, int32_t co
 }
 
 static int kernel_failed(ev_session *session, const ev_plan_step *step, ev_error *error) {
-    ev_team *team = &session->team;
-    const bool said_why = atomic_load(&team->raised);
-    const int status = ev_fail(error, EV_KERNEL, "step ", step->name, " failed: ", said_why ? team->failure : "it gave no reason");
-    for (int32_t i = 0; i < team->n_members; i++) team->members[i].n_live = 0;
-    return status;
+    const char *why = ev_team_failure(&session->team);
+    return ev_fail(error, EV_KERNEL, "step ", step->name, " failed: ", why ? why : "it gave no reason");
 }
 
 static int run_steps(ev_session *session, ev_error *error) {
     const ev_plan *plan = &ev_the_plan;
     session->timed = false;
-    atomic_store_explicit(&session->team.raised, 0, memory_order_relaxed);
     uint64_t before = session->timing ? ev_now_ns() : 0;
     for (int32_t i = 0; i < plan->n_steps; i++) {
         const ev_plan_step *step = &plan->steps[i];
@@ -230,7 +219,7 @@ static int run_staged(ev_session *session, const void *const *inputs, void *cons
     }
     ev_team_enter(&session->team);
     const int status = run_steps(session, error);
-    ev_team_leave();
+    ev_team_leave(&session->team);
     for (int32_t i = 0; status == EV_OK && i < model->n_outputs; i++) {
         if (model->outputs[i].bytes) memcpy(outputs[i], session->arena + plan->output_offsets[i], model->outputs[i].bytes);
     }
@@ -259,9 +248,9 @@ static int run(ev_session *session, const void *const *inputs, void *const *outp
         return ev_fail(error, EV_INVALID, "run: the session was created before a fork and its threads stayed in the parent; "
                        "create one in this process");
     }
-    if (!start_exclusive(session)) return ev_fail(error, EV_BUSY, "run: this session is already running; create one for each thread");
+    if (!ev_team_claim(&session->team)) return ev_fail(error, EV_BUSY, "run: this session is already running; create one for each thread");
     status = run_pinned(session, inputs, outputs, error);
-    end_exclusive(session);
+    ev_team_unclaim(&session->team);
     return status == EV_OK ? succeed(error) : status;
 }
 
@@ -269,13 +258,13 @@ static int profile(ev_session *session, ev_step *steps, size_t capacity, size_t 
     const ev_plan *plan = &ev_the_plan;
     if (!session || !count) return ev_fail(error, EV_INVALID, "profile: `", session ? "count" : "session", "` is null");
     if (!steps && capacity > 0) return ev_fail(error, EV_INVALID, "profile: `steps` is null and `capacity` is not 0");
-    if (!start_exclusive(session)) return ev_fail(error, EV_BUSY, "profile: this session is running");
+    if (!ev_team_claim(&session->team)) return ev_fail(error, EV_BUSY, "profile: this session is running");
     session->timing = true;
     *count = session->timed ? (size_t)plan->n_steps : 0;
     for (size_t i = 0; i < *count && i < capacity; i++) {
         steps[i] = (ev_step){.name = plan->steps[i].name, .nanoseconds = session->step_ns[i]};
     }
-    end_exclusive(session);
+    ev_team_unclaim(&session->team);
     return succeed(error);
 }
 
@@ -283,8 +272,11 @@ static int profile(ev_session *session, ev_step *steps, size_t capacity, size_t 
 
 static const ev_model *describe(void) { return ev_the_plan.model; }
 
+static int32_t threads(const ev_session *session) { return session ? session->team.n_members : 0; }
+
 static const ev_api API = {
     .struct_size = sizeof(ev_api), .describe = describe, .create = create, .run = run, .profile = profile, .destroy = destroy,
+    .threads = threads,
 };
 
 const ev_api *ev_runtime_api(uint32_t abi) { return abi == EV_ABI ? &API : NULL; }

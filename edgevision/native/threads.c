@@ -8,6 +8,8 @@
 
 #include "failure.h"
 
+EV_INLINE_ATOMICS_BEGIN
+
 /* Longer than the gaps between two parallel loops of a network, shorter than the cost of a sleep and a wake on a phone. */
 enum { SPIN_NS = 40000, SPINS_BETWEEN_LOOKS = 64 };
 /* The kernels keep little on the stack; bionic's default is 1 MiB, musl's 128 KiB, glibc's 8 MiB. */
@@ -47,9 +49,30 @@ static void release_key(void) {
 
 ev_member *ev_team_current(void) { return pthread_getspecific(key); }
 
-void ev_team_enter(ev_team *team) { pthread_setspecific(key, &team->members[0]); }
+bool ev_team_claim(ev_team *team) { return atomic_exchange_explicit(&team->claimed, 1, memory_order_acquire) == 0; }
 
-void ev_team_leave(void) { pthread_setspecific(key, NULL); }
+void ev_team_unclaim(ev_team *team) { atomic_store_explicit(&team->claimed, 0, memory_order_release); }
+
+void ev_team_enter(ev_team *team) {
+    atomic_store_explicit(&team->recorded, 0, memory_order_relaxed);
+    pthread_setspecific(key, &team->members[0]);
+}
+
+/* A kernel that failed may have kept its workspaces. */
+void ev_team_leave(ev_team *team) {
+    for (int32_t i = 0; i < team->n_members; i++) team->members[i].n_live = 0;
+    pthread_setspecific(key, NULL);
+}
+
+void ev_team_record_failure(ev_team *team, const char *const *parts, int32_t count) {
+    if (atomic_exchange_explicit(&team->recorded, 1, memory_order_relaxed) == 0) {
+        ev_join(team->failure, sizeof team->failure, parts, count);
+    }
+}
+
+const char *ev_team_failure(ev_team *team) {
+    return atomic_load_explicit(&team->recorded, memory_order_relaxed) ? team->failure : NULL;
+}
 
 /* --- doing a share ---------------------------------------------------------------------------------------------------- */
 
@@ -247,3 +270,5 @@ void ev_team_stop(ev_team *team) {
 }
 
 void ev_team_forget(void) { release_key(); }
+
+EV_INLINE_ATOMICS_END

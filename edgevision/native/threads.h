@@ -40,8 +40,9 @@ struct ev_team {
     _Alignas(EV_LINE) _Atomic uint32_t alarm;      /* changes when sleepers must look again */
     _Atomic uint32_t sleepers;
 
-    _Atomic int32_t failed; /* a task of the current job returned an error */
-    _Atomic int32_t raised; /* 1 once `failure` belongs to somebody */
+    _Atomic uint32_t claimed;
+    _Atomic uint32_t failed;   /* a task of the current job returned an error */
+    _Atomic uint32_t recorded; /* `failure` belongs to somebody */
     char failure[192];
 };
 
@@ -55,13 +56,22 @@ void ev_team_stop(ev_team *team);
 /* Gives up a team whose threads stayed in the parent process. */
 void ev_team_forget(void);
 
-/* Makes the calling thread member 0 until ev_team_leave. */
+/* Claims the team for the calling thread; false if somebody has it. */
+bool ev_team_claim(ev_team *team);
+void ev_team_unclaim(ev_team *team);
+
+/* Makes the calling thread, which has claimed the team, its member 0 until ev_team_leave; forgets an earlier failure. */
 void ev_team_enter(ev_team *team);
-void ev_team_leave(void);
+void ev_team_leave(ev_team *team);
 
 /* The member that the calling thread is, or NULL. */
 ev_member *ev_team_current(void);
 /* Calls body(i, env, closure) once for each i of 0..n_tasks-1 (n_tasks 0: as many as there are threads); 0, or -1 if any failed. */
 int ev_team_launch(ev_member *self, ev_parallel_body body, void *closure, int32_t n_tasks);
+
+/* Keeps what a kernel says about its failure: the first since ev_team_enter, as the others follow from it. */
+void ev_team_record_failure(ev_team *team, const char *const *parts, int32_t count);
+/* Between launches: what was recorded, or NULL. */
+const char *ev_team_failure(ev_team *team);
 
 #endif

@@ -7,20 +7,13 @@
 
 #define HIDDEN __attribute__((visibility("hidden")))
 
-/* The first failure of a run is kept: the others follow from it. */
-static void record(ev_member *self, const char *const *parts, int32_t count) {
-    int32_t nobody = 0;
-    if (self && atomic_compare_exchange_strong(&self->team->raised, &nobody, 1)) {
-        ev_join(self->team->failure, sizeof self->team->failure, parts, count);
-    }
-}
-
 HIDDEN void TVMFFIErrorSetRaisedFromCStrParts(const char *kind, const char **parts, int32_t count) {
     enum { MOST_PARTS = 30 };
     const char *all[MOST_PARTS + 2] = {kind, ": "};
     if (count > MOST_PARTS) count = MOST_PARTS;
     for (int32_t i = 0; i < count; i++) all[i + 2] = parts[i];
-    record(ev_team_current(), all, count + 2);
+    ev_member *self = ev_team_current();
+    if (self) ev_team_record_failure(self->team, all, count + 2);
 }
 
 HIDDEN void TVMFFIErrorSetRaisedFromCStr(const char *kind, const char *message) {
@@ -29,11 +22,10 @@ HIDDEN void TVMFFIErrorSetRaisedFromCStr(const char *kind, const char *message) 
 
 /* --- workspaces: a stack a thread, so that a task may take one while its caller holds another --------------------------- */
 
-static void *no_workspace(ev_member *self, uint64_t bytes) {
-    record(self,
-           (const char *const[]){"a workspace of ", ev_decimal_of(bytes).digits, " bytes does not fit in the ",
-                                 ev_decimal_of(self->team->workspace_bytes).digits, " that were planned"},
-           5);
+static void *no_workspace(ev_team *team, uint64_t bytes) {
+    const ev_decimal asked = ev_decimal_of(bytes), planned = ev_decimal_of(team->workspace_bytes);
+    const char *const parts[] = {"a workspace of ", asked.digits, " bytes does not fit in the ", planned.digits, " that were planned"};
+    ev_team_record_failure(team, parts, sizeof parts / sizeof parts[0]);
     return NULL;
 }
 
@@ -42,7 +34,7 @@ static void *alloc_workspace(int device_type, int device_id, uint64_t bytes, int
     ev_member *self = ev_team_current();
     if (!self) return NULL;
     const size_t start = self->starts[self->n_live];
-    if (self->n_live == EV_MAX_NESTED || bytes > self->team->workspace_bytes - start) return no_workspace(self, bytes);
+    if (self->n_live == EV_MAX_NESTED || bytes > self->team->workspace_bytes - start) return no_workspace(self->team, bytes);
     const size_t rounded = ((size_t)bytes + EV_LINE - 1) / EV_LINE * EV_LINE;
     const size_t end = start + rounded;
     self->starts[++self->n_live] = end < self->team->workspace_bytes ? end : self->team->workspace_bytes;
@@ -55,7 +47,7 @@ static int free_workspace(int device_type, int device_id, void *workspace) {
     ev_member *self = ev_team_current();
     if (!self) return -1;
     if (self->n_live == 0 || workspace != self->workspace + self->starts[self->n_live - 1]) {
-        record(self, (const char *const[]){"a workspace was freed out of order"}, 1);
+        ev_team_record_failure(self->team, (const char *const[]){"a workspace was freed out of order"}, 1);
         return -1;
     }
     self->n_live--;

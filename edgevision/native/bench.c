@@ -1,0 +1,322 @@
+/* Runs a compiled network and prints what was measured as one JSON object: {"abi", "name", "target", "model_sha256", "threads",
+ * "warmup", "create_ns", "first_run_ns", "samples_ns": [...], "steps": [{"name", "ns"}], "peak_rss_bytes"}.
+ *
+ * One source, two programs: linked with the network's own object code (then static, with nothing to install), or, with
+ * EV_BENCH_DLOPEN defined, a runner whose first argument is the .so. Needs no /tmp, no locale and no /proc.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "edgevision.h"
+
+#ifdef EV_BENCH_DLOPEN
+#include <dlfcn.h>
+#define USAGE_MODEL " MODEL.so"
+#else
+#define USAGE_MODEL ""
+#endif
+
+enum { EXIT_USAGE = 2, EXIT_DEVICE = 4 };
+enum { PROFILED_RUNS = 9, MOST_FILES = 64, MOST_SAMPLES = 1000000 };
+
+typedef struct {
+    const char *model_path, *program;
+    int32_t threads, n_cores, cores[EV_MAX_THREADS];
+    long runs, warmup;
+    uint64_t seed;
+    double min_seconds;
+    bool profile;
+    int n_inputs, n_outputs;
+    const char *inputs[MOST_FILES], *outputs[MOST_FILES];
+} arguments;
+
+static _Noreturn void fail(int code, const char *what, const char *which, const char *why) {
+    fprintf(stderr, "%s%s%s%s%s\n", what, *which ? " " : "", which, *why ? ": " : "", why);
+    exit(code);
+}
+
+/* --- arguments -------------------------------------------------------------------------------------------------------- */
+
+static _Noreturn void usage(const char *program, const char *complaint, const char *which) {
+    fprintf(stderr, "%s%s%s; usage: %s" USAGE_MODEL " [--threads N] [--cores 0,1] [--runs N] [--warmup N] [--min-seconds S] "
+            "[--input FILE]... [--output FILE]... [--profile] [--seed N]\n", complaint, *which ? " " : "", which, program);
+    exit(EXIT_USAGE);
+}
+
+static long whole(const arguments *args, const char *option, const char *text, long least, long most) {
+    char *end;
+    errno = 0;
+    const long value = strtol(text, &end, 10);
+    if (end == text || *end || errno || value < least || value > most) usage(args->program, "not a number in range for", option);
+    return value;
+}
+
+static double seconds(const arguments *args, const char *text) {
+    char *end;
+    const double value = strtod(text, &end);
+    if (end == text || *end || !(value >= 0) || value > 3600) usage(args->program, "not a number in range for", "--min-seconds");
+    return value;
+}
+
+static void read_cores(arguments *args, char *list) {
+    for (char *rest = list, *item; (item = strtok_r(rest, ",", &rest));) {
+        if (args->n_cores == EV_MAX_THREADS) usage(args->program, "too many cores in", "--cores");
+        args->cores[args->n_cores++] = (int32_t)whole(args, "--cores", item, 0, INT32_MAX);
+    }
+    if (args->n_cores == 0) usage(args->program, "no core in", "--cores");
+}
+
+static void add_file(const arguments *args, const char **files, int *count, const char *path) {
+    if (*count == MOST_FILES) usage(args->program, "too many files", "");
+    files[(*count)++] = path;
+}
+
+static void read_option(arguments *args, const char *option, char *value) {
+    if (!value) usage(args->program, "a value must follow", option);
+    if (!strcmp(option, "--threads")) args->threads = (int32_t)whole(args, option, value, 0, EV_MAX_THREADS);
+    else if (!strcmp(option, "--cores")) read_cores(args, value);
+    else if (!strcmp(option, "--runs")) args->runs = whole(args, option, value, 1, MOST_SAMPLES);
+    else if (!strcmp(option, "--warmup")) args->warmup = whole(args, option, value, 0, MOST_SAMPLES);
+    else if (!strcmp(option, "--min-seconds")) args->min_seconds = seconds(args, value);
+    else if (!strcmp(option, "--seed")) args->seed = (uint64_t)whole(args, option, value, 0, INT32_MAX);
+    else if (!strcmp(option, "--input")) add_file(args, args->inputs, &args->n_inputs, value);
+    else if (!strcmp(option, "--output")) add_file(args, args->outputs, &args->n_outputs, value);
+    else usage(args->program, "unknown option", option);
+}
+
+static arguments read_arguments(int argc, char **argv) {
+    arguments args = {.program = argc > 0 ? argv[0] : "bench", .runs = 10, .warmup = 1};
+    int at = 1;
+#ifdef EV_BENCH_DLOPEN
+    if (argc < 2 || argv[1][0] == '-') usage(args.program, "no library given", "");
+    args.model_path = argv[at++];
+#endif
+    while (at < argc) {
+        const char *option = argv[at++];
+        if (!strcmp(option, "--profile")) args.profile = true;
+        else {
+            read_option(&args, option, at < argc ? argv[at] : NULL);
+            at++;
+        }
+    }
+    return args;
+}
+
+/* --- the network ------------------------------------------------------------------------------------------------------ */
+
+static const ev_api *open_network(const arguments *args) {
+    const ev_api *(*get_api)(uint32_t) = ev_get_api;
+#ifdef EV_BENCH_DLOPEN
+    void *library = dlopen(args->model_path, RTLD_NOW | RTLD_LOCAL);
+    if (!library) fail(EXIT_DEVICE, "cannot load", args->model_path, dlerror());
+    void *symbol = dlsym(library, "ev_get_api");
+    if (!symbol) fail(EXIT_DEVICE, "not an edgevision library", args->model_path, "it has no ev_get_api");
+    memcpy(&get_api, &symbol, sizeof get_api);
+#else
+    (void)args;
+#endif
+    const ev_api *api = get_api(EV_ABI);
+    if (!api) fail(EXIT_DEVICE, "the library speaks another version of the interface", "", "take the bench that was built with it");
+    return api;
+}
+
+static uint64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static ev_session *open_session(const ev_api *api, const arguments *args, uint64_t *took_ns) {
+    const ev_options options = {
+        .struct_size = sizeof options, .threads = args->threads, .cores = args->n_cores ? args->cores : NULL, .n_cores = args->n_cores};
+    ev_session *session;
+    ev_error error;
+    const uint64_t before = now_ns();
+    if (api->create(&options, &session, &error) != EV_OK) fail(EXIT_DEVICE, "no session", "", error.text);
+    *took_ns = now_ns() - before;
+    return session;
+}
+
+static uint64_t run_once(const ev_api *api, ev_session *session, void *const *inputs, void *const *outputs) {
+    ev_error error;
+    const uint64_t before = now_ns();
+    if (api->run(session, (const void *const *)inputs, outputs, &error) != EV_OK) fail(EXIT_DEVICE, "the run failed", "", error.text);
+    return now_ns() - before;
+}
+
+/* --- tensors ---------------------------------------------------------------------------------------------------------- */
+
+static void *allocate(size_t bytes) {
+    void *memory = calloc(bytes ? bytes : 1, 1);
+    if (!memory) fail(EXIT_DEVICE, "no memory for a tensor", "", "");
+    return memory;
+}
+
+/* SplitMix64 (Steele, Lea, Flood 2014). */
+static uint64_t next_random(uint64_t *state) {
+    uint64_t z = *state += 0x9E3779B97F4A7C15u;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+}
+
+static uint16_t half_of_sixteenths(int sixteenths) {
+    if (sixteenths == 0) return 0;
+    const uint16_t sign = sixteenths < 0 ? 0x8000 : 0;
+    uint16_t mantissa = (uint16_t)(sixteenths < 0 ? -sixteenths : sixteenths) << 6, exponent = 15;
+    for (; !(mantissa & 0x400); mantissa <<= 1) exponent--;
+    return (uint16_t)(sign | exponent << 10 | (mantissa & 0x3FF));
+}
+
+/* Floats in [-1, 1); uint8, which is how images come, in 0..255; other integers in 0..15, as they may be indices. */
+static void fill(const ev_tensor *tensor, unsigned char *to, uint64_t *state) {
+    static const size_t SIZES[] = {4, 8, 2, 1, 2, 4, 8, 1, 2, 4, 8, 1};
+    const size_t size = SIZES[tensor->dtype];
+    for (size_t at = 0; at < tensor->bytes; at += size) {
+        const uint64_t bits = next_random(state);
+        const double unit = (double)(bits >> 40) / (1 << 23) - 1;
+        const float single = (float)unit;
+        const uint16_t half = half_of_sixteenths((int)(bits >> 59) - 16);
+        const int kept_bits = tensor->dtype == EV_BOOL ? 1 : tensor->dtype == EV_UINT8 ? 8 : 4;
+        const unsigned char bytes[8] = {(unsigned char)(bits >> (64 - kept_bits))}; /* little-endian, as every target is */
+        const void *value = bytes;
+        if (tensor->dtype == EV_FLOAT32) value = &single;
+        if (tensor->dtype == EV_FLOAT64) value = &unit;
+        if (tensor->dtype == EV_FLOAT16) value = &half;
+        memcpy(to + at, value, size);
+    }
+}
+
+static void read_file(const char *path, const ev_tensor *tensor, void *to) {
+    FILE *file = fopen(path, "rb");
+    if (!file) fail(EXIT_USAGE, "cannot read", path, strerror(errno));
+    char expected[160];
+    snprintf(expected, sizeof expected, "it must hold the %zu bytes of input %.80s, dense", tensor->bytes, tensor->name);
+    if (fread(to, 1, tensor->bytes, file) != tensor->bytes || fgetc(file) != EOF) fail(EXIT_USAGE, "wrong size of", path, expected);
+    fclose(file);
+}
+
+static void write_file(const char *path, const ev_tensor *tensor, const void *from) {
+    FILE *file = fopen(path, "wb");
+    if (!file) fail(EXIT_USAGE, "cannot write", path, strerror(errno));
+    if (fwrite(from, 1, tensor->bytes, file) != tensor->bytes || fclose(file)) fail(EXIT_USAGE, "cannot write", path, strerror(errno));
+}
+
+static void **make_inputs(const ev_model *model, const arguments *args) {
+    void **inputs = allocate(sizeof(void *) * (size_t)(model->n_inputs + 1));
+    uint64_t state = args->seed;
+    if (args->n_inputs && args->n_inputs != model->n_inputs) usage(args->program, "one --input for each input of the model is needed, or none", "");
+    for (int32_t i = 0; i < model->n_inputs; i++) {
+        inputs[i] = allocate(model->inputs[i].bytes);
+        if (args->n_inputs) read_file(args->inputs[i], &model->inputs[i], inputs[i]);
+        else fill(&model->inputs[i], inputs[i], &state);
+    }
+    return inputs;
+}
+
+static void **make_outputs(const ev_model *model, const arguments *args) {
+    void **outputs = allocate(sizeof(void *) * (size_t)(model->n_outputs + 1));
+    if (args->n_outputs > model->n_outputs) usage(args->program, "more --output files than the model has outputs", "");
+    for (int32_t i = 0; i < model->n_outputs; i++) outputs[i] = allocate(model->outputs[i].bytes);
+    return outputs;
+}
+
+/* --- printing --------------------------------------------------------------------------------------------------------- */
+
+static void print_string(const char *text) {
+    putchar('"');
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\') printf("\\%c", *text);
+        else if ((unsigned char)*text < 0x20) printf("\\u%04x", (unsigned)*text);
+        else putchar(*text);
+    }
+    putchar('"');
+}
+
+static int by_size(const void *a, const void *b) {
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* The median of each step over some runs of their own, so that the clock's cost is in no sample. */
+static void print_steps(const ev_api *api, ev_session *session, void *const *inputs, void *const *outputs) {
+    size_t count = 0;
+    const size_t capacity = (size_t)api->describe()->n_steps;
+    ev_step *steps = allocate(capacity * sizeof *steps);
+    uint64_t *times = allocate(capacity * PROFILED_RUNS * sizeof *times);
+    ev_error error;
+    if (api->profile(session, NULL, 0, &count, &error) != EV_OK) fail(EXIT_DEVICE, "no profile", "", error.text);
+    for (size_t run = 0; run < PROFILED_RUNS; run++) {
+        run_once(api, session, inputs, outputs);
+        if (api->profile(session, steps, capacity, &count, &error) != EV_OK) fail(EXIT_DEVICE, "no profile", "", error.text);
+        for (size_t i = 0; i < count; i++) times[i * PROFILED_RUNS + run] = steps[i].nanoseconds;
+    }
+    for (size_t i = 0; i < count; i++) {
+        qsort(&times[i * PROFILED_RUNS], PROFILED_RUNS, sizeof *times, by_size);
+        printf("%s{\"name\": ", i ? ", " : "");
+        print_string(steps[i].name);
+        printf(", \"ns\": %" PRIu64 "}", times[i * PROFILED_RUNS + PROFILED_RUNS / 2]);
+    }
+    free(steps);
+    free(times);
+}
+
+/* VmHWM of /proc/self/status, where there is one. */
+static void print_peak_rss(void) {
+    char line[256];
+    unsigned long kib = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+    while (file && fgets(line, sizeof line, file)) {
+        if (sscanf(line, "VmHWM: %lu kB", &kib) == 1) break;
+    }
+    if (file) fclose(file);
+    if (kib) printf("%llu", 1024ull * kib);
+    else printf("null");
+}
+
+static void print_text(const char *key, const char *text) {
+    printf("\"%s\": ", key);
+    print_string(text);
+    printf(", ");
+}
+
+static long measure(const ev_api *api, ev_session *session, const arguments *args, void *const *inputs, void *const *outputs, uint64_t *samples) {
+    const uint64_t until = now_ns() + (uint64_t)(args->min_seconds * 1e9);
+    long count = 0;
+    while (count < MOST_SAMPLES && (count < args->runs || now_ns() < until)) samples[count++] = run_once(api, session, inputs, outputs);
+    return count;
+}
+
+int main(int argc, char **argv) {
+    const arguments args = read_arguments(argc, argv);
+    const ev_api *api = open_network(&args);
+    const ev_model *model = api->describe();
+    void **inputs = make_inputs(model, &args), **outputs = make_outputs(model, &args);
+    uint64_t create_ns, *samples = allocate(MOST_SAMPLES * sizeof *samples);
+    ev_session *session = open_session(api, &args, &create_ns);
+    const uint64_t first_run_ns = run_once(api, session, inputs, outputs);
+    for (long i = 0; i < args.warmup; i++) run_once(api, session, inputs, outputs);
+    const long count = measure(api, session, &args, inputs, outputs, samples);
+    for (int i = 0; i < args.n_outputs; i++) write_file(args.outputs[i], &model->outputs[i], outputs[i]);
+
+    printf("{\"abi\": %u, ", (unsigned)model->abi);
+    print_text("name", model->name);
+    print_text("target", model->target);
+    print_text("model_sha256", model->model_sha256);
+    printf("\"threads\": %d, \"warmup\": %ld, \"create_ns\": %" PRIu64 ", \"first_run_ns\": %" PRIu64 ", \"samples_ns\": [",
+           (int)api->threads(session), args.warmup, create_ns, first_run_ns);
+    for (long i = 0; i < count; i++) printf("%s%" PRIu64, i ? ", " : "", samples[i]);
+    printf("], \"steps\": [");
+    if (args.profile) print_steps(api, session, inputs, outputs);
+    printf("], \"peak_rss_bytes\": ");
+    print_peak_rss();
+    printf("}\n");
+    api->destroy(session);
+    return fflush(stdout) || ferror(stdout) ? EXIT_DEVICE : 0;
+}

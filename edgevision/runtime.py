@@ -65,8 +65,8 @@ class LoadedModel:
     """A loaded network. Any number of Python threads may call `run` at the same time.
 
     Each run that is under way has a session (arena and worker threads) of its own. Sessions are made when they are
-    first needed, as many as the cores hold without oversubscription: cores / ``threads``, and one where ``threads`` is
-    0 or the cores are given. Callers beyond that wait their turn.
+    first needed, as many as the cores hold without oversubscription: cores / `threads`, or one that is pinned to cores.
+    Callers beyond that wait their turn.
     """
 
     def __init__(self, library: SharedObject, threads: int, cores: tuple[int, ...] | None) -> None:
@@ -81,6 +81,11 @@ class LoadedModel:
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         return self.model.outputs
+
+    @property
+    def threads(self) -> int:
+        """How many compute one run, the caller's included."""
+        return self._sessions.threads
 
     def run(self, *arrays: ArrayLike) -> list[Array]:
         """One inference: an array for each of `inputs`, in order; new arrays for `outputs`.
@@ -153,11 +158,11 @@ class SessionPool:
 
     def __init__(self, library: SharedObject, threads: int, cores: tuple[int, ...] | None) -> None:
         self._library: SharedObject | None = library
-        self._threads, self._cores = threads, cores
-        alone = threads == 0 or cores is not None
-        self._limit = 1 if alone else max(1, len(os.sched_getaffinity(0)) // threads)
+        self._cores = cores
         self._idle = [library.create(threads, cores)]
         self._made = 1
+        self.threads = self._idle[0].threads
+        self._limit = 1 if cores else max(1, len(os.sched_getaffinity(0)) // self.threads)
         self._changed = threading.Condition()
 
     @contextmanager
@@ -174,7 +179,7 @@ class SessionPool:
     def fresh(self) -> Iterator[Session]:
         """A new session in place of one of the pool's: what is switched on in it leaves no trace."""
         with self.borrowed():
-            session = self._open().create(self._threads, self._cores)
+            session = self._open().create(self.threads, self._cores)
             try:
                 yield session
             finally:
@@ -201,7 +206,7 @@ class SessionPool:
             library = self._open()
             if self._idle:
                 return self._idle.pop()
-            session = library.create(self._threads, self._cores)
+            session = library.create(self.threads, self._cores)
             self._made += 1
             return session
 

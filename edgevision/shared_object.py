@@ -95,6 +95,7 @@ class EvApi(ctypes.Structure):
         ("run", Run),
         ("profile", Profile),
         ("destroy", ctypes.CFUNCTYPE(None, Handle)),
+        ("threads", ctypes.CFUNCTYPE(ctypes.c_int32, Handle)),
     )
 
 
@@ -145,6 +146,11 @@ class Session:
         steps, count = (EvStep * capacity)(), ctypes.c_size_t()
         self._check(self._api.profile(self._handle, steps, capacity, ctypes.byref(count), ctypes.byref(self._error)))
         return [(step.name.decode(), step.nanoseconds) for step in steps[: min(count.value, capacity)]]
+
+    @property
+    def threads(self) -> int:
+        """How many compute one run, the caller's included."""
+        return int(self._api.threads(self._handle))
 
     def destroy(self) -> None:
         self._api.destroy(self._handle)
@@ -246,7 +252,7 @@ def _api(loaded: ctypes.CDLL, path: Path) -> EvApi:
         raise InputError(f"{path}: no edgevision artifact: a shared object that exports no ev_get_api") from error
     get_api.argtypes, get_api.restype = [ctypes.c_uint32], ctypes.POINTER(EvApi)
     pointer = get_api(ABI)
-    if not pointer:
+    if not pointer or pointer.contents.struct_size < ctypes.sizeof(EvApi):
         raise InputError(f"{path}: does not speak version {ABI} of the C interface; compile it with this edgevision")
     return pointer.contents  # type: ignore[no-any-return]
 

@@ -12,12 +12,15 @@
 #ifndef FAKE_ABI
 #define FAKE_ABI EV_ABI
 #endif
+#ifndef API_BYTES
+#define API_BYTES sizeof(ev_api)
+#endif
 #define COUNT 60
 #define STEPS 2
 
 struct ev_session {
     atomic_int busy;
-    int timed, ran;
+    int timed, ran, threads;
     float arena[COUNT];
 };
 
@@ -51,7 +54,10 @@ static int create(const ev_options *options, ev_session **session, ev_error *err
     if (options && options->cores && options->cores[0] > 1000)
         return fail(error, EV_INVALID, "there is no core 1001");
     *session = calloc(1, sizeof **session);
-    return *session ? EV_OK : fail(error, EV_NO_MEMORY, "out of memory");
+    if (!*session)
+        return fail(error, EV_NO_MEMORY, "out of memory");
+    (*session)->threads = options && options->threads ? options->threads : 4;
+    return EV_OK;
 }
 
 static int run(ev_session *session, const void *const *in, void *const *out, ev_error *error)
@@ -96,6 +102,8 @@ static int profile(ev_session *session, ev_step *steps, size_t capacity, size_t 
 
 static void destroy(ev_session *session) { free(session); }
 
-static const ev_api api = {sizeof(ev_api), describe, create, run, profile, destroy};
+static int32_t threads(const ev_session *session) { return session->threads; }
+
+static const ev_api api = {API_BYTES, describe, create, run, profile, destroy, threads};
 
 const ev_api *ev_get_api(uint32_t abi) { return abi == FAKE_ABI ? &api : NULL; }

@@ -105,6 +105,10 @@ def test_wrong_arrays_name_the_input(network: LoadedModel, arrays: tuple[object,
         network.run(*arrays)
 
 
+def test_threads_are_those_of_a_session(library: Path) -> None:
+    assert [load(library, threads=threads).threads for threads in (0, 1, 3)] == [4, 1, 3]
+
+
 def test_profile_names_each_step(network: LoadedModel) -> None:
     profile = network.profile(image(), K, runs=4)
     assert [(name, times.tolist()) for name, times in profile] == [("scale", [1500] * 4), ("add", [500] * 4)]
@@ -223,8 +227,9 @@ def test_other_shared_objects_are_refused(library: Path, tmp_path: Path) -> None
     plain.write_text("int f(void) { return 1; }")
     with pytest.raises(InputError, match=r"plain.so: no edgevision artifact: .* exports no ev_get_api"):
         load(build(tmp_path / "plain.so", source=plain))
-    with pytest.raises(InputError, match="does not speak version 1 of the C interface"):
-        load(build(tmp_path / "later.so", "FAKE_ABI=2"))
+    for define in ("FAKE_ABI=2", "API_BYTES=sizeof(ev_api)-1"):
+        with pytest.raises(InputError, match="does not speak version 1 of the C interface"):
+            load(build(tmp_path / "other.so", define))
     needy = build(tmp_path / "needy.so", source=needing(tmp_path))
     with pytest.raises(DeviceError, match="needy.so: the dynamic linker refuses it: needy.so: undefined symbol"):
         load(needy)

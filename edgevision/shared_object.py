@@ -9,8 +9,9 @@ import threading
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from edgevision.elf import machine_of
 from edgevision.errors import DeviceError, InputError
 from edgevision.tensor import TensorSpec
 
@@ -18,9 +19,6 @@ ABI = 1
 DTYPES = ("float32", "float64", "float16", "int8", "int16", "int32", "int64",
           "uint8", "uint16", "uint32", "uint64", "bool")  # fmt: skip
 """numpy's name of each ev_dtype, in order."""
-
-ELF_MACHINES = {3: "x86", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv"}
-"""e_machine; ELF specification and its processor supplements."""
 
 EV_OK, EV_INVALID = 0, 1
 
@@ -170,34 +168,19 @@ def load(path: Path) -> SharedObject:
         InputError: no such file, or not an edgevision artifact.
         DeviceError: built for another processor, or the system cannot link it.
     """
-    try:
-        source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise InputError(f"{path}: {reason}; give the .so that a compile wrote") from error
-    try:
-        stat = os.fstat(source)
-        _check_elf(path, os.pread(source, 1 << 12, 0) if path.is_file() else b"", stat.st_size)
+    with _opened(path) as file:
+        stat = os.fstat(file.fileno())
+        _check_elf(path, file.read(1 << 12), stat.st_size)
         key = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
         with _loading:
             library = _loaded.get(key)
             if library is None:
-                _loaded[key] = library = SharedObject(path, source)
+                _loaded[key] = library = SharedObject(path, file.fileno())
         return library
-    finally:
-        os.close(source)
 
 
 _loading = threading.Lock()
 _loaded: weakref.WeakValueDictionary[tuple[int, ...], SharedObject] = weakref.WeakValueDictionary()
-
-
-def elf_machine(header: bytes) -> str:
-    """Processor that an ELF file is for, from its first 20 bytes: "aarch64", "x86_64", ...; "" if it is no ELF file."""
-    if len(header) < 20 or header[:4] != b"\x7fELF":
-        return ""
-    number = struct.unpack_from("<H" if header[5] == 1 else ">H", header, 18)[0]
-    return ELF_MACHINES.get(number, f"ELF machine {number}")
 
 
 def elf_bytes(header: bytes) -> int:
@@ -217,11 +200,7 @@ def elf_bytes(header: bytes) -> int:
 
 
 def _check_elf(path: Path, header: bytes, size_bytes: int) -> None:
-    machine = elf_machine(header)
-    if not machine:
-        raise InputError(f"{path}: not a shared object; give the .so that a compile wrote")
-    with Path("/proc/self/exe").open("rb") as program:
-        here = elf_machine(program.read(20))
+    machine, here = machine_of(path), machine_of(Path("/proc/self/exe"))
     if machine != here:
         raise DeviceError(
             f"{path}: compiled for {machine}, but this process is {here}; run it on an {machine} device, "
@@ -230,6 +209,14 @@ def _check_elf(path: Path, header: bytes, size_bytes: int) -> None:
     needed = elf_bytes(header) if len(header) >= 64 else 64
     if needed > size_bytes:
         raise InputError(f"{path}: truncated ({size_bytes} bytes of {needed}); copy or compile it again")
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"{path}: {reason}; give the .so that a compile wrote") from error
 
 
 def _copy(source: int, destination: int) -> None:

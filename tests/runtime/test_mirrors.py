@@ -28,10 +28,7 @@ def test_sizes_offsets_and_constants(tmp_path: Path) -> None:
     sizes = {c: f"sizeof({c})" for c in MIRRORS}
     dtypes = {name: "EV_" + name.upper() for name in DTYPES}
     asked = {**fields, **sizes, **dtypes, "abi": "EV_ABI", "rank": "EV_MAX_RANK"}
-    lines = [
-        f'printf("%s\\"{key}\\": %zu", {"sep" if i else "none"}, (size_t)({c}));'
-        for i, (key, c) in enumerate(asked.items())
-    ]
+    lines = [f'printf("%s\\"{key}\\": %zu", first, (size_t)({c})); first = ", ";' for key, c in asked.items()]
     source = tmp_path / "layout.c"
     source.write_text(
         '#include <stdio.h>\n#include "edgevision.h"\nint main(void) { const char *first = "{";\n'

@@ -213,10 +213,10 @@ def test_what_is_no_artifact_is_refused(tmp_path: Path) -> None:
     empty = tmp_path / "empty.so"
     empty.touch()
     for path, message in [
-        (tmp_path / "missing.so", "missing.so: no such file or directory; give the .so"),
-        (tmp_path, "not a shared object"),
-        (text, "model.onnx: not a shared object"),
-        (empty, "empty.so: not a shared object"),
+        (tmp_path / "missing.so", "missing.so: no such file or directory"),
+        (tmp_path, "is a directory; give the .so"),
+        (text, "model.onnx: not an ELF file"),
+        (empty, "empty.so: not an ELF file"),
     ]:
         with pytest.raises(InputError, match=message):
             load(path)

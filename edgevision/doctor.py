@@ -49,7 +49,7 @@ class Finding:
 
 
 def examine() -> tuple[Finding, ...]:
-    """Everything, in the order in which a compile would miss it. Builds nothing, and imports no package to look at it."""
+    """Everything, in the order in which a compile would miss it. Builds nothing; imports no package to look at it."""
     return (
         *_machine(),
         _zig(),

@@ -72,6 +72,14 @@ class ShapeError(InputError):
     """An input shape that is missing, open or impossible."""
 
 
+class OutputFolderError(InputError):
+    """A folder that results cannot be written to."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        self.folder, self.reason = folder, reason
+        super().__init__(f"{folder}: cannot be written to: {reason.lower()}; name another folder with -o DIR")
+
+
 class UnknownNameError(InputError):
     """A name that is not in a list, with its nearest neighbours."""
 

@@ -9,7 +9,6 @@ import numpy as np
 import tvm
 
 from edgevision.artifact import Step
-from edgevision.target import Target
 from edgevision.tensor import TensorSpec
 
 
@@ -47,6 +46,4 @@ class Program:
     weights: tuple[np.ndarray, ...]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    target: Target
     model_sha256: str
-    workspace_bytes: int

@@ -162,8 +162,11 @@ def link_runner(target: Target, *, native: Path = NATIVE) -> Path:
 
 
 def _atomics(target: Target) -> tuple[str, ...]:
-    """For Android clang would call compiler-rt for each atomic, to choose between ARMv8.0 and 8.1 instructions."""
-    return ("-mno-outline-atomics",) if target.arch == "aarch64" else ()
+    """For Android clang would call compiler-rt for each atomic, to choose between ARMv8.0 and 8.1 instructions.
+
+    zig keeps a plain -mno-outline-atomics to itself; -Xarch_aarch64 gets it past zig to clang.
+    """
+    return ("-Xarch_aarch64", "-mno-outline-atomics") if target.arch == "aarch64" else ()
 
 
 def _division(target: Target) -> tuple[Path, ...]:

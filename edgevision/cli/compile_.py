@@ -1,0 +1,122 @@
+"""`edgevision compile`: the main job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgevision.errors import InputError
+
+if TYPE_CHECKING:
+    from edgevision.pipeline import CameraOptions, Compilation
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command(name="compile")
+@click.argument("source", metavar="MODEL")
+@click.option("-t", "--target", "names", multiple=True, default=("native",), show_default=True,
+              help="A target's name (`edgevision targets`) or the path of a .toml; may be given several times.")  # fmt: skip
+@click.option("-o", "--output", type=FOLDER, help="Folder for the artifact [default: build/<model>.<target>].")
+@click.option("--input-shape", "shapes", multiple=True, metavar="[NAME:]N,C,H,W",
+              help="Fix an input's open dimensions; once an input.")  # fmt: skip
+@click.option("--no-simplify", is_flag=True, help="Leave onnxsim out.")
+@click.option("--cpu", help="Override the target's CPU (LLVM's name).")
+@click.option("--features", metavar="+A,-B", help="Override the target's instruction set features.")
+@click.option("--cores", type=click.IntRange(1, 64), help="Override the target's number of cores.")
+@click.option("--input-layout", type=click.Choice(["nchw", "nhwc"]), help="Layout in which the artifact takes its image.")
+@click.option("--input-dtype", type=click.Choice(["float32", "uint8"]), help="Type in which it takes it.")
+@click.option("--mean", help="Per-channel mean to subtract, in the input's units, comma-separated.")
+@click.option("--std", help="Per-channel standard deviation to divide by, comma-separated.")
+@click.option("--symbol-prefix", default="", help="Export PREFIX_get_api too, to link several models into one program.")
+@click.option("--threads", type=click.IntRange(1, 64), help="Threads for measuring [default: the target's cores].")
+@click.option("--no-verify", is_flag=True, help="Do not run the artifact against onnxruntime; the manifest records it.")
+@click.option("--no-measure", is_flag=True, help="Do not time the artifact.")
+@click.option("--profile", is_flag=True, help="Print the longest operators too.")
+@click.option("--dump-ir", type=FOLDER, help="Write the module after each lowering phase.")
+@click.option("--keep-failed", type=FOLDER, help="Keep the pieces of an artifact that failed verification.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON (docs/json.md).")
+@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+def compile_(source: str, names: tuple[str, ...], as_json: bool, quiet: bool, profile: bool, **given: Any) -> None:
+    """Compile MODEL (.onnx, a torch.export .pt2, or zoo:NAME) to a self-contained .so for each target.
+
+    Every artifact is run against onnxruntime on the original file before it is written; on this machine it is timed too.
+    """
+    from edgevision.ingest import parse_input_shapes
+    from edgevision.pipeline import Options, compile_model
+
+    threads = given["threads"] or 0
+    options = Options(
+        output=given["output"],
+        input_shapes=parse_input_shapes(given["shapes"]) if given["shapes"] else None,
+        simplify=not given["no_simplify"],
+        cpu=given["cpu"],
+        features=given["features"].split(",") if given["features"] else None,
+        cores=given["cores"],
+        camera=_camera(given),
+        symbol_prefix=given["symbol_prefix"],
+        verify=not given["no_verify"],
+        measure=not given["no_measure"],
+        threads=threads,
+        dump_ir=given["dump_ir"],
+        keep_failed=given["keep_failed"],
+    )
+    with _progress(quiet=quiet) as progress:
+        result = compile_model(source, names, options, progress)
+    _print(result, as_json=as_json, profile=profile)
+
+
+def _camera(given: dict[str, Any]) -> CameraOptions | None:
+    from edgevision.pipeline import CameraOptions
+
+    if not any(given[k] for k in ("input_layout", "input_dtype", "mean", "std")):
+        return None
+    return CameraOptions(
+        input_layout=given["input_layout"] or "nchw", input_dtype=given["input_dtype"] or "float32",
+        mean=_numbers("--mean", given["mean"]), std=_numbers("--std", given["std"]),
+    )  # fmt: skip
+
+
+def _numbers(flag: str, text: str | None) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise InputError(f"{flag} {text}: not numbers separated by commas; write for example 0.485,0.456,0.406") from None
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A spinner on a terminal, a line a stage elsewhere, nothing with --quiet; always on stderr."""
+    if quiet:
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda stage: click.echo(stage, err=True)
+        return
+    with console.status("starting") as status:
+        yield lambda stage: status.update(stage)
+
+
+def _print(result: Compilation, *, as_json: bool, profile: bool) -> None:
+    from edgevision.report import json, table
+
+    if as_json:
+        click.echo(json.dumps(json.compile_report(result.model, result.outcomes)), nl=False)
+        return
+    from rich.console import Console
+
+    console = Console()
+    for note in result.model.notes:
+        click.echo(f"note: {note}")
+    console.print(table.compile_table(result.model.name, result.outcomes))
+    for outcome in result.outcomes:
+        if profile and outcome.latency:
+            console.print(table.profile_table(outcome.artifact, outcome.latency))
+        click.echo(outcome.artifact.path)

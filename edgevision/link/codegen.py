@@ -1,0 +1,65 @@
+"""PrimFuncs -> one object file, through LLVM."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import tirx
+from tvm.target.codegen import llvm_get_cpu_features
+
+from edgevision.link.memory_plan import ALIGNMENT_BYTES
+from edgevision.link.toolchain import NATIVE
+from edgevision.program import Program
+from edgevision.target import Target
+
+SYMBOL_PREFIX = "__tvm_ffi_"
+
+
+def llvm_target(target: Target) -> tvm.target.Target:
+    """What TVM calls the target."""
+    options: dict[str, Any] = {
+        "kind": target.kind, "mtriple": target.triple, "mcpu": target.cpu, "num-cores": target.cores,
+        "mattr": list(target.features),
+    }  # fmt: skip
+    if target.arch == "arm":
+        options["mfloat-abi"] = "hard"
+    return tvm.target.Target(options)
+
+
+UNUSED_FEATURES = frozenset({"aes", "sha2", "crc"})
+"""What a CPU model implies but arithmetic loops never use; a Raspberry Pi 4 is a Cortex-A72 without aes and sha2."""
+
+
+def required_features(target: Target) -> tuple[str, ...]:
+    """Instruction sets that the object code may use, by LLVM's names, out of those that the runtime can look for (cpu.c)."""
+    known = set(re.findall(r'\{"([a-z0-9.\-]+)", ', (NATIVE / "cpu.c").read_text()))
+    enabled = set(llvm_get_cpu_features(llvm_target(target)))
+    return tuple(sorted((enabled & known) - UNUSED_FEATURES))
+
+
+def compile_object(program: Program, target: Target, output: Path) -> None:
+    """Write the object code of every function; each is called ``__tvm_ffi_<name>``."""
+    with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
+        built = tvm.compile(program.module, target=llvm_target(target))
+    # Runtime modules answer attribute look-ups by starting the JIT, which fails for another architecture: compare types.
+    module = built if isinstance(built, tvm.runtime.Module) else built.mod
+    module.write_to_file(str(output))
+
+
+def workspace_bytes(program: Program) -> int:
+    """Most that one function allocates at a time, each buffer rounded up to a cache line."""
+    return max((_allocated(f) for f in program.module.functions.values()), default=0)
+
+
+def _allocated(func: tirx.PrimFunc) -> int:
+    total = 0
+    block = getattr(func.body, "block", None)
+    for buffer in block.alloc_buffers if block is not None else ():
+        size = tvm.DataType(str(buffer.dtype)).itemsize
+        for extent in buffer.shape:
+            size *= int(extent)
+        total += -(-size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+    return total

@@ -1,0 +1,166 @@
+"""Generate the driver: one `ev_plan` in C (native/plan.h), all constants, and the weights as an assembler file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgevision import __version__
+from edgevision.link.codegen import SYMBOL_PREFIX, required_features
+from edgevision.link.memory_plan import ALIGNMENT_BYTES, MemoryPlan
+from edgevision.program import Program, Value
+from edgevision.target import Target
+from edgevision.tensor import TensorSpec
+
+_EV_DTYPES = {
+    "float32": "EV_FLOAT32", "float64": "EV_FLOAT64", "float16": "EV_FLOAT16", "int8": "EV_INT8", "int16": "EV_INT16",
+    "int32": "EV_INT32", "int64": "EV_INT64", "uint8": "EV_UINT8", "uint16": "EV_UINT16", "uint32": "EV_UINT32",
+    "uint64": "EV_UINT64", "bool": "EV_BOOL",
+}  # fmt: skip
+_DL_CODES = {"i": 0, "u": 1, "f": 2, "b": 6}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """All constants in one blob, each at a 64-byte boundary."""
+
+    blob: bytes
+    offsets: tuple[int, ...]
+
+
+def pack_weights(arrays: Sequence[np.ndarray]) -> Weights:
+    """Arrays with the same bytes share a place."""
+    blob, offsets, seen = bytearray(), [], {}
+    for array in arrays:
+        content = np.ascontiguousarray(array).tobytes()
+        if content not in seen:
+            blob += bytes(-len(blob) % ALIGNMENT_BYTES)
+            seen[content] = len(blob)
+            blob += content
+        offsets.append(seen[content])
+    return Weights(blob=bytes(blob), offsets=tuple(offsets))
+
+
+def weights_source(blob: Path) -> str:
+    """Assembler that puts the file ``blob`` into read-only data as ``ev_weights``."""
+    return (
+        '.section .rodata.ev_weights, "a"\n.balign 64\n.globl ev_weights\n.hidden ev_weights\nev_weights:\n'
+        f'.incbin {json.dumps(str(blob))}\n.byte 0\n.section .note.GNU-stack, ""\n'
+    )
+
+
+def driver_source(
+    program: Program, target: Target, memory: MemoryPlan, weights: Weights, *, name: str, prefix: str, workspace_bytes: int
+) -> str:
+    """The C text of the driver. ``prefix`` "" exports `ev_get_api` alone."""
+    tables = _Tables()
+    steps, operands = [], []
+    for call in program.calls:
+        steps.append(
+            f"    {{{_text(call.step.name)}, {SYMBOL_PREFIX}{call.function}, {len(operands)}, {len(call.args)}}},"
+        )
+        operands += [_operand(v, memory, weights, tables) for v in call.args]
+    kernels = sorted({c.function for c in program.calls})
+    parts = [
+        '#include "plan.h"\n',
+        "extern const unsigned char ev_weights[] __attribute__((visibility(\"hidden\")));",
+        *(f"int32_t {SYMBOL_PREFIX}{k}(void *, ev_any *, int32_t, ev_any *);" for k in kernels),
+        *tables.lines,
+        _array("ev_operand", "operands", [f"    {o}," for o in operands]),
+        _array("ev_plan_step", "steps", steps),
+        _array("ev_tensor", "inputs", [_tensor(t) for t in program.inputs]),
+        _array("ev_tensor", "outputs", [_tensor(t) for t in program.outputs]),
+        _offsets("input_offsets", "input", len(program.inputs), memory),
+        _offsets("output_offsets", "output", len(program.outputs), memory),
+        _features(required_features(target)),
+        _model(program, target, memory, weights, name),
+        _plan(program, target, operands, workspace_bytes),
+    ]
+    if prefix:
+        parts.append(
+            f"const ev_api *{prefix}_get_api(uint32_t abi);\n"
+            f"const ev_api *{prefix}_get_api(uint32_t abi) {{ return ev_runtime_api(abi); }}"
+        )
+    return "\n".join(parts) + "\n"
+
+
+class _Tables:
+    """Shapes and strides, each distinct one once."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._names: dict[tuple[int, ...], str] = {}
+
+    def name(self, numbers: tuple[int, ...]) -> str:
+        if numbers not in self._names:
+            self._names[numbers] = f"d{len(self._names)}"
+            content = ", ".join(map(str, numbers)) or "0"
+            self.lines.append(f"static const int64_t {self._names[numbers]}[] = {{{content}}};")
+        return self._names[numbers]
+
+
+def _operand(value: Value, memory: MemoryPlan, weights: Weights, tables: _Tables) -> str:
+    strides = tuple(int(np.prod(value.shape[i + 1 :], dtype=np.int64)) for i in range(len(value.shape)))
+    if value.kind == "weight":
+        place, offset = "EV_IN_WEIGHTS", weights.offsets[value.index]
+    else:
+        place, offset = "EV_IN_ARENA", memory.offsets[value.kind, value.index]
+    dtype = np.dtype(value.dtype)
+    code, bits = _DL_CODES[dtype.kind], dtype.itemsize * 8
+    return (
+        f"{{{place}, {offset}u, {len(value.shape)}, {{{code}, {bits}, 1}}, {tables.name(value.shape)}, "
+        f"{tables.name(strides)}}}"
+    )
+
+
+def _tensor(spec: TensorSpec) -> str:
+    shape = ", ".join(map(str, spec.shape)) or "0"
+    return (
+        f"    {{{_text(spec.name)}, {_text(spec.layout)}, {_EV_DTYPES[spec.dtype]}, {len(spec.shape)}, {{{shape}}}, "
+        f"{spec.nbytes}u}},"
+    )
+
+
+def _array(kind: str, name: str, lines: Sequence[str]) -> str:
+    """C has no empty arrays: an unused element stands in."""
+    return f"static const {kind} {name}[] = {{\n" + "\n".join(lines or ["    {0},"]) + "\n};"
+
+
+def _offsets(name: str, kind: str, count: int, memory: MemoryPlan) -> str:
+    return _array("uint64_t", name, [f"    {memory.offsets[kind, i]}u," for i in range(count)] or ["    0,"])
+
+
+def _features(names: Sequence[str]) -> str:
+    return _array("char *const", "features", [*(f"    {_text(n)}," for n in names), "    0,"])
+
+
+def _model(program: Program, target: Target, memory: MemoryPlan, weights: Weights, name: str) -> str:
+    fields = (
+        "sizeof(ev_model)", "EV_ABI", _text(name), _text(target.name), _text(__version__),
+        _text(program.model_sha256), str(len(program.inputs)), str(len(program.outputs)), "inputs", "outputs",
+        f"{len(weights.blob)}u", f"{memory.arena_bytes}u", str(len(program.calls)),
+    )  # fmt: skip
+    return f"static const ev_model model = {{{', '.join(fields)}}};"
+
+
+def _plan(program: Program, target: Target, operands: Sequence[str], workspace_bytes: int) -> str:
+    fields = (
+        "&model", "ev_weights", "operands", str(len(operands)), "steps", str(len(program.calls)), "input_offsets",
+        "output_offsets", f"{workspace_bytes}u", str(target.cores), "features",
+    )  # fmt: skip
+    return f"const ev_plan ev_the_plan = {{{', '.join(fields)}}};"
+
+
+def _text(text: str) -> str:
+    """A C string literal; UTF-8 bytes beyond ASCII as octal escapes, which end by themselves."""
+    out = []
+    for byte in text.encode():
+        plain = 32 <= byte < 127 and byte not in b'"\\?'
+        out.append(chr(byte) if plain else f"\\{byte:03o}")
+    return '"' + "".join(out) + '"'
+
+

@@ -1,0 +1,103 @@
+"""Elementwise operators: one output element from one element of each operand, with broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from tvm import te, tirx
+
+from edgevision.lower.compute import elementwise as scalar
+from edgevision.lower.emitter import INJECTIVE, Emitter
+from edgevision.lower.node import Node
+from edgevision.lower.placed import Placed, broadcast_constant, last_shape
+
+
+def unary(e: Emitter, node: Node) -> None:
+    x = e.value(node.inputs[0])
+    if x.flat:
+        x = e.in_order(x)
+    function = scalar.UNARY[node.op]
+    var = e.compute(
+        label(node), lambda t: te.compute(t.shape, lambda *i: function(t[i], node.attributes), name=label(node)), x.var
+    )
+    e.result(node, var, channels_last=x.channels_last)
+
+
+def binary(e: Emitter, node: Node) -> None:
+    function = scalar.BINARY[node.op]
+    _broadcast(e, node, node.inputs, lambda a, b: function(a, b, node.attributes))
+
+
+def where(e: Emitter, node: Node) -> None:
+    _broadcast(e, node, node.inputs, tirx.Select)
+
+
+def cast(e: Emitter, node: Node) -> None:
+    x = e.value(node.inputs[0])
+    if x.flat:
+        x = e.in_order(x)
+    to = str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(node["to"])))
+    var = e.compute("cast", lambda t: te.compute(t.shape, lambda *i: scalar.cast(t[i], to), name="cast"), x.var)
+    e.result(node, var, channels_last=x.channels_last)
+
+
+def identity(e: Emitter, node: Node) -> None:
+    """Remains only where a tensor leaves under two names or straight from an input: a copy."""
+    x = e.plain(node.inputs[0])
+    e.result(node, e.compute("copy", lambda t: te.compute(t.shape, lambda *i: t[i], name="copy"), x.var))
+
+
+def label(node: Node) -> str:
+    """The operator's name in reports and kernel names."""
+    return node.op.rpartition(":")[2].lower()
+
+
+def _broadcast(e: Emitter, node: Node, names: Sequence[str], function: Callable[..., Any]) -> None:
+    shape = e.shape(node.outputs[0])
+    last = _wants_channels_last(e, names, shape)
+    operands = [_operand(e, n, len(shape), last=last) for n in names]
+    stored = last_shape(shape) if last else shape
+    var = e.compute(
+        label(node),
+        lambda *tensors: te.compute(
+            stored, lambda *at: function(*(_element(t, at) for t in tensors)), name=label(node)
+        ),
+        *operands,
+        pattern=_pattern(e, names, shape),
+    )
+    e.result(node, var, channels_last=last)
+
+
+def _pattern(e: Emitter, names: Sequence[str], shape: tuple[int, ...]) -> int | None:
+    """A computed operand smaller than the result must not pull its own producer into the larger loop."""
+    smaller = any(e.constant(n) is None and e.shape(n) != shape for n in names)
+    return INJECTIVE if smaller else None
+
+
+def _wants_channels_last(e: Emitter, names: Sequence[str], shape: tuple[int, ...]) -> bool:
+    full = [e.value(n) for n in names if e.constant(n) is None and len(e.shape(n)) == len(shape)]
+    return len(shape) >= 3 and any(v.channels_last for v in full)
+
+
+def _operand(e: Emitter, name: str, rank: int, *, last: bool) -> Any:
+    array = e.constant(name)
+    if array is not None:
+        return e.array(broadcast_constant(array, rank, channels_last=last))
+    value = e.value(name)
+    if not last:
+        return e.in_order(value).var
+    if value.rank < rank:
+        value = e.in_order(value)
+        shape = (1,) * (rank - value.rank) + value.shape
+        value = Placed(var=e.reshape(value.var, shape), shape=shape, dtype=value.dtype)
+    return e.in_last_order(value).var
+
+
+def _element(tensor: Any, at: Sequence[Any]) -> Any:
+    """The element of a broadcast operand for output index ``at``."""
+    own = at[len(at) - len(tensor.shape) :]
+    index = tuple(tirx.const(0, "int64") if int(n) == 1 else i for n, i in zip(tensor.shape, own, strict=True))
+    return tensor[index] if index else tensor()

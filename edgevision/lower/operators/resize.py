@@ -1,0 +1,126 @@
+"""Resize: every mode is a table of source positions and weights for each axis, made at compile time.
+
+Nearest reads one position; linear, cubic and antialiased ones sum a few. Source: ONNX Resize, opset 19.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tvm import te, tirx
+
+from edgevision.lower.emitter import ANCHOR, Emitter
+from edgevision.lower.node import Node
+from edgevision.lower.operators.movement import by_tables
+
+
+@dataclass(frozen=True, slots=True)
+class Taps:
+    """For each of n outputs along one axis: k source positions and weights; ``outside`` marks outputs that extrapolate."""
+
+    positions: np.ndarray  # [n, k]
+    weights: np.ndarray  # [n, k]
+    outside: np.ndarray  # [n]
+
+
+def resize(e: Emitter, node: Node) -> None:
+    x = e.value(node.inputs[0])
+    if x.rank >= 3:
+        x = e.in_last_order(x)
+    sizes, scales = e.shape(node.outputs[0]), node["scales"]
+    roi = node.get("roi") or [0.0] * x.rank + [1.0] * x.rank
+    var = x.var
+    for axis in range(x.rank):
+        taps = axis_taps(node, x.shape[axis], sizes[axis], scales[axis], (roi[axis], roi[x.rank + axis]))
+        if taps is not None:
+            var = _apply(e, node, var, x.axis(axis), taps)
+    e.result(node, var, channels_last=x.channels_last)
+
+
+def axis_taps(node: Node, extent: int, size: int, scale: float, roi: tuple[float, float]) -> Taps | None:
+    """None where the axis stays as it is."""
+    crop = node["coordinate_transformation_mode"] == "tf_crop_and_resize"
+    if size == extent and scale == 1.0 and not (crop and roi != (0.0, 1.0)):
+        return None
+    at = _coordinates(node["coordinate_transformation_mode"], np.arange(size), extent, size, scale, roi)
+    outside = (at < 0) | (at > extent - 1) if crop else np.zeros(size, bool)
+    if node["mode"] == "nearest":
+        positions = np.clip(_nearest(at, node.get("nearest_mode", "round_prefer_floor")), 0, extent - 1)[:, None]
+        return Taps(positions, np.ones_like(positions, np.float64), outside)
+    cubic = node["mode"] == "cubic"
+    stretch = min(scale, 1.0) if node.get("antialias", 0) else 1.0
+    reach = (2 if cubic else 1) / stretch
+    low, high = np.floor(at - reach).astype(int) + 1, np.floor(at + reach).astype(int)
+    count = int((np.maximum(high, low) - low).max()) + 1
+    positions = low[:, None] + np.arange(count)[None]
+    distance = np.abs(positions - at[:, None]) * stretch
+    weights = _cubic(distance, node["cubic_coeff_a"]) if cubic else np.maximum(0.0, 1.0 - distance)
+    if node.get("exclude_outside", 0):
+        weights = np.where((positions < 0) | (positions >= extent), 0.0, weights)
+    weights = weights / weights.sum(1, keepdims=True)
+    return Taps(np.clip(positions, 0, extent - 1), weights, outside)
+
+
+def _coordinates(mode: str, i: np.ndarray, extent: int, size: int, scale: float, roi: tuple[float, float]) -> np.ndarray:
+    """Output position -> source coordinate, along one axis."""
+    start, end = roi
+    if mode == "asymmetric":
+        return i / scale
+    if mode == "align_corners":
+        return i * ((extent - 1) / (size - 1)) if size > 1 else i * 0.0
+    if mode == "pytorch_half_pixel":
+        return (i + 0.5) / scale - 0.5 if size > 1 else i * 0.0
+    if mode == "half_pixel_symmetric":
+        adjusted = extent / 2 * (1 - size / (scale * extent))
+        return adjusted + (i + 0.5) / scale - 0.5
+    if mode == "tf_crop_and_resize":
+        if size > 1:
+            return start * (extent - 1) + i * (end - start) * (extent - 1) / (size - 1)
+        return np.full(i.shape, 0.5 * (start + end) * (extent - 1))
+    return (i + 0.5) / scale - 0.5
+
+
+def _nearest(at: np.ndarray, mode: str) -> np.ndarray:
+    rounded = {
+        "round_prefer_floor": np.ceil(at - 0.5),
+        "round_prefer_ceil": np.floor(at + 0.5),
+        "floor": np.floor(at),
+        "ceil": np.ceil(at),
+    }[mode]
+    return rounded.astype(int)
+
+
+def _cubic(t: np.ndarray, a: float) -> np.ndarray:
+    """Keys' kernel."""
+    near = ((a + 2) * t - (a + 3)) * t * t + 1
+    far = ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
+    return np.where(t <= 1, near, np.where(t < 2, far, 0.0))
+
+
+def _apply(e: Emitter, node: Node, var: Any, axis: int, taps: Taps) -> Any:
+    if taps.positions.shape[1] == 1 and not taps.outside.any():
+        return by_tables(e, "resize", var, {axis: taps.positions[:, 0]})
+    count, k = taps.positions.shape
+    fill = float(node.get("extrapolation_value", 0.0))
+    positions = e.array(taps.positions.astype(np.int32))
+    weights = e.array(np.where(taps.outside[:, None], 0.0, taps.weights).astype(np.float32))
+    shift = e.array(np.where(taps.outside, fill, 0.0).astype(np.float32))
+
+    def function(t: Any, where: Any, weight: Any, offset: Any) -> Any:
+        shape = [count if i == axis else int(n) for i, n in enumerate(t.shape)]
+        tap = te.reduce_axis((0, k), "k")
+
+        def element(*at: Any) -> Any:
+            source = tirx.Cast("int64", where[at[axis], tap])
+            return te.sum(t[(*at[:axis], source, *at[axis + 1 :])] * _as(weight[at[axis], tap], t.dtype), axis=tap)
+
+        total = te.compute(shape, element, name="taps")
+        return te.compute(shape, lambda *at: total[at] + _as(offset[at[axis]], t.dtype), name="resize")
+
+    return e.compute("resize", function, var, positions, weights, shift, pattern=ANCHOR)
+
+
+def _as(value: Any, dtype: str) -> Any:
+    return value if str(dtype) == "float32" else tirx.Cast(dtype, value)

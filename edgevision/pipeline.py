@@ -1,0 +1,216 @@
+"""The stages in order: ingest -> lower -> schedule -> link -> verify -> measure."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from edgevision import ingest, target as targets
+from edgevision.artifact import Artifact
+from edgevision.errors import OutputFolderError, VerificationError
+from edgevision.link import package, toolchain
+from edgevision.lower.phases import check, lower
+from edgevision.measure import emulator, verify
+from edgevision.measure.device import Device
+from edgevision.measure.emulator import Emulator
+from edgevision.measure.local import LocalDevice
+from edgevision.measure.reference import Reference, inputs_for
+from edgevision.model import Model
+from edgevision.outcome import EMULATED, HOST_BUILD, Outcome
+from edgevision.program import Program
+from edgevision.report import manifest
+from edgevision.schedule.apply import schedule
+from edgevision.target import Target
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraOptions:
+    """What the artifact takes instead of the network's own float input (see `ingest.fold_camera`)."""
+
+    input_layout: str = "nchw"
+    input_dtype: str = "float32"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to compile. ``threads``: 0 takes as many as the target has cores and this machine offers."""
+
+    output: Path | None = None
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None
+    simplify: bool = True
+    cpu: str | None = None
+    features: Sequence[str] | None = None
+    cores: int | None = None
+    camera: CameraOptions | None = None
+    symbol_prefix: str = ""
+    verify: bool = True
+    measure: bool = True
+    threads: int = 0
+    dump_ir: Path | None = None
+    keep_failed: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compilation:
+    """The model as it was compiled and what came of it for each target."""
+
+    model: Model
+    outcomes: tuple[Outcome, ...]
+
+
+def compile_model(
+    source: Any,
+    names: Sequence[str] = ("native",),
+    options: Options | None = None,
+    progress: Progress = lambda _: None,
+) -> Compilation:
+    """Compile ``source`` for each target in ``names``; the model is read and lowered once.
+
+    Raises:
+        EdgevisionError: with the exit code of its kind. Targets that were finished before stay on disk.
+    """
+    options = options or Options()
+    chosen = [
+        targets.load(n, cpu=options.cpu, features=options.features, cores=options.cores) for n in dict.fromkeys(names)
+    ]
+    for target in chosen:
+        toolchain.check_cpu(target)
+    progress("reading the model")
+    model = read(source, options)
+    check(model)
+    places = [_place(model, t, options, alone=len(chosen) == 1) for t in chosen]
+    reference = Reference.of(model)
+    progress("lowering")
+    program = lower(model, options.dump_ir)
+    outcomes = [
+        _compile_for(target, model, program, reference, place, options, progress)
+        for target, place in zip(chosen, places, strict=True)
+    ]
+    return Compilation(model=model, outcomes=tuple(outcomes))
+
+
+def read(source: Any, options: Options) -> Model:
+    """The model in normal form, with the camera's preprocessing folded in where asked for."""
+    model = ingest.read(source, input_shapes=options.input_shapes, simplify=options.simplify)
+    if options.camera is None:
+        return model
+    return ingest.fold_camera(
+        model, input_layout=options.camera.input_layout, input_dtype=options.camera.input_dtype,
+        mean=options.camera.mean, std=options.camera.std,
+    )  # fmt: skip
+
+
+def _place(model: Model, target: Target, options: Options, *, alone: bool) -> Path:
+    """The folder that receives the artifact; made here, so that an unwritable one costs no compile."""
+    base = options.output or Path("build")
+    folder = base if options.output and alone else base / f"{model.name}.{target.name}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputFolderError(folder, error.strerror or str(error)) from error
+    return folder
+
+
+def _compile_for(
+    target: Target, model: Model, program: Program, reference: Reference, place: Path, options: Options,
+    progress: Progress,
+) -> Outcome:  # fmt: skip
+    started = time.monotonic()
+    with _scratch(place) as scratch:
+        progress(f"{target.name}: scheduling")
+        scheduled = schedule(program, target)
+        progress(f"{target.name}: compiling and linking")
+        built = _link(scheduled, target, model, scratch, options)
+        build_s = time.monotonic() - started
+        device, artifact = _device(target, built, scheduled, model, scratch, options)
+        if options.verify:
+            progress(f"{target.name}: verifying ({device.how})")
+            macs = sum(c.step.macs for c in program.calls)
+            count = verify.emulated_inputs(macs) if isinstance(device, Emulator) else verify.NATIVE_INPUTS
+            try:
+                record = verify.verify(artifact, device, reference, count=count)
+            except VerificationError:
+                _keep(scratch, options.keep_failed)
+                raise
+        else:
+            record = verify.skipped()
+        manifest.write(model, target, built, record)
+        latency, reason = None, _why_not_measured(device, options)
+        if isinstance(device, LocalDevice) and not reason:
+            progress(f"{target.name}: measuring")
+            latency = device.time(built, inputs_for(model.inputs, reference.seed, 1)[0])
+        final = _publish(built, place)
+    return Outcome(
+        target=target, artifact=final, verification=record, latency=latency, not_measured=reason, build_s=build_s
+    )  # fmt: skip
+
+
+@contextmanager
+def _scratch(place: Path) -> Iterator[Path]:
+    """A folder on the same file system as ``place``, so that finished files can be renamed into it."""
+    with tempfile.TemporaryDirectory(prefix=".edgevision-", dir=place) as name:
+        yield Path(name)
+
+
+def _link(program: Program, target: Target, model: Model, scratch: Path, options: Options) -> Artifact:
+    pieces, finished = scratch / "pieces", scratch / "artifact"
+    pieces.mkdir()
+    finished.mkdir()
+    artifact = package.link(program, target, pieces, finished, name=model.name, prefix=options.symbol_prefix)
+    onnx.save(ingest.to_onnx(model.proto), artifact.model)
+    return artifact
+
+
+def _device(
+    target: Target, built: Artifact, program: Program, model: Model, scratch: Path, options: Options
+) -> tuple[Device, Artifact]:
+    """What runs the artifact here, and the artifact that it runs: the same program built for this machine where there is
+    nothing that runs the other one."""
+    threads = options.threads or min(target.cores, len(os.sched_getaffinity(0)))
+    if not target.emulator:
+        return LocalDevice(threads=threads), built
+    if not emulator.why_absent(target):
+        runner = None if emulator.why_no_runner(target) else toolchain.link_runner(target)
+        return Emulator(target=target, runner=runner), built
+    here = scratch / "host"
+    here.mkdir()
+    host = targets.load("native")
+    return LocalDevice(threads=threads, how="host-build"), _link(program, host, model, here, options)
+
+
+def _why_not_measured(device: Device, options: Options) -> str:
+    if isinstance(device, Emulator):
+        return EMULATED
+    if device.how == "host-build":
+        return HOST_BUILD
+    return "" if options.measure else "--no-measure"
+
+
+def _keep(scratch: Path, folder: Path | None) -> None:
+    if folder is not None:
+        shutil.copytree(scratch, folder, dirs_exist_ok=True)
+
+
+def _publish(built: Artifact, place: Path) -> Artifact:
+    """Rename the finished files into place, the manifest last: with it, the set is complete."""
+    moved = {}
+    for field in ("path", "header", "bench", "model", "manifest"):
+        source: Path = getattr(built, field)
+        moved[field] = place / source.name
+        source.replace(moved[field])
+    return replace(built, **moved)

@@ -139,15 +139,22 @@ class Reference:
 
     def _session(self) -> onnxruntime.InferenceSession:
         if self._opened is None:
-            import onnxruntime
-
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads, options.log_severity_level = self._threads, 3
-            source = self._original if isinstance(self._original, bytes) else str(self._original)
-            self._opened = _checked(
-                lambda: onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"]), "load"
-            )
+            self._opened = open_session(self._original, self._threads)
         return self._opened
+
+
+def open_session(model: Path | bytes, threads: int) -> onnxruntime.InferenceSession:
+    """onnxruntime's CPU session on a file or a serialised model, in its default settings.
+
+    Raises:
+        UnsupportedError: onnxruntime refuses the model.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
+    source = model if isinstance(model, bytes) else str(model)
+    return _checked(lambda: onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"]), "load")
 
 
 def constant_outputs(graph: onnx.GraphProto) -> frozenset[str]:
@@ -197,6 +204,6 @@ def _checked(call: Callable[[], Any], verb: str) -> Any:
     except refusals as error:
         reason = str(error).strip().splitlines()[0]
         raise UnsupportedError(
-            f"onnxruntime, which an artifact is compared with, cannot {verb} the original model: {reason}; "
+            f"onnxruntime, which an artifact is compared with, cannot {verb} the model: {reason}; "
             "`--no-verify` compiles it without a comparison"
         ) from error

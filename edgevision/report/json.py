@@ -1,0 +1,136 @@
+"""What edgevision prints with ``--json``: stable keys, documented in docs/json.md and checked by schema.json.
+
+Figures that do not exist (an infinite error, a latency that was not measured) are null, never 0 or text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from edgevision import __version__
+from edgevision.artifact import Step
+from edgevision.latency import Latency, Verification
+from edgevision.model import Change, Model
+from edgevision.outcome import Outcome, coverage
+from edgevision.tensor import TensorSpec
+
+SCHEMA_VERSION = 1
+SCHEMA = Path(__file__).parent / "schema.json"
+
+Json = dict[str, Any]
+
+
+def document(kind: str, content: Mapping[str, object]) -> Json:
+    """``content`` under the two keys that every document begins with."""
+    return {"kind": kind, "schema_version": SCHEMA_VERSION, "edgevision": __version__, **content}
+
+
+def dumps(value: Mapping[str, object]) -> str:
+    """The text of a document: two spaces of indentation, one line break at the end; NaN and infinity are refused."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def compile_report(model: Model, outcomes: Sequence[Outcome]) -> Json:
+    """What ``edgevision compile --json`` prints."""
+    return document(
+        "compile",
+        {"model": model_entry(model), "targets": [_outcome(outcome) for outcome in outcomes]},
+    )
+
+
+def model_entry(model: Model) -> Json:
+    return {
+        "name": model.name,
+        "sha256": model.sha256,
+        "opset": model.opset,
+        "inputs": [tensor(spec) for spec in model.inputs],
+        "outputs": [tensor(spec) for spec in model.outputs],
+        "camera": None if model.camera is None else asdict(model.camera),
+        "changes": [change(each) for each in model.changes],
+        "notes": list(model.notes),
+    }
+
+
+def tensor(spec: TensorSpec) -> Json:
+    return {
+        "name": spec.name,
+        "dtype": spec.dtype,
+        "shape": list(spec.shape),
+        "layout": spec.layout,
+        "bytes": spec.nbytes,
+    }
+
+
+def change(each: Change) -> Json:
+    return {"rule": each.rule, "count": each.count, "refusals": list(each.refusals)}
+
+
+def step(each: Step) -> Json:
+    return {"name": each.name, "ops": list(each.ops), "macs": each.macs, "schedule": each.schedule}
+
+
+def verification(record: Verification) -> Json:
+    """Errors are rounded to three digits: more of them depend on the CPU that onnxruntime ran on."""
+    return {
+        "how": record.how,
+        "passed": None if record.how == "skipped" else record.passed,
+        "reference": record.reference,
+        "inputs_tried": record.inputs_tried,
+        "seed": record.seed,
+        "input_scale": record.scale,
+        "max_error": None if record.how == "skipped" else _rounded(record.max_error),
+        "outputs": [
+            {"name": e.name, "error": _rounded(e.error), "allowed": e.allowed, "detail": e.detail}
+            for e in record.errors
+        ],
+    }
+
+
+def latency(record: Latency) -> Json:
+    """Times in milliseconds, of steps in microseconds."""
+    interval = record.interval_ms
+    return {
+        "how": record.how,
+        "device": asdict(record.device),
+        "threads": record.threads,
+        "warmup": record.warmup,
+        "samples": len(record.samples_ms),
+        "median_ms": record.median_ms,
+        "p90_ms": record.p90_ms,
+        "min_ms": record.min_ms,
+        "spread": record.spread,
+        "median_interval_ms": None if interval is None else list(interval),
+        "samples_ms": list(record.samples_ms),
+        "steps": [{"name": s.name, "median_us": s.median_us, "macs": s.macs} for s in record.steps],
+    }
+
+
+def _outcome(outcome: Outcome) -> Json:
+    artifact = outcome.artifact
+    return {
+        "target": outcome.target.name,
+        "library": str(artifact.path),
+        "header": str(artifact.header),
+        "bench": str(artifact.bench),
+        "model": str(artifact.model),
+        "manifest": str(artifact.manifest),
+        "sha256": artifact.sha256,
+        "weight_bytes": artifact.weight_bytes,
+        "arena_bytes": artifact.arena_bytes,
+        "file_bytes": artifact.file_bytes,
+        "build_s": round(outcome.build_s, 3),
+        "schedules": coverage(artifact.steps),
+        "steps": [step(each) for each in artifact.steps],
+        "verification": verification(outcome.verification),
+        "latency": None if outcome.latency is None else latency(outcome.latency),
+        "not_measured": outcome.not_measured,
+    }
+
+
+def _rounded(error: float) -> float | None:
+    return float(f"{error:.2e}") if isfinite(error) else None

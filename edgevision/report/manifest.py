@@ -1,0 +1,106 @@
+"""The manifest: the file beside an artifact that says what it is, from what it was made and how it was verified.
+
+The same model, target and versions give the same bytes: it holds no times, no paths and no dates.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from edgevision.artifact import Artifact
+from edgevision.errors import InputError
+from edgevision.latency import Verification
+from edgevision.model import Model
+from edgevision.outcome import coverage
+from edgevision.report.json import Json, change, document, dumps, model_entry, step, tensor, verification
+from edgevision.target import Target
+
+
+def manifest(model: Model, target: Target, artifact: Artifact, record: Verification) -> Json:
+    """What `write` writes. The files of ``artifact`` must exist: their sizes and hashes are taken here."""
+    original = model_entry(model)
+    return document(
+        "manifest",
+        {
+            "name": model.name,
+            "target": _target(target),
+            "inputs": [tensor(spec) for spec in artifact.inputs],
+            "outputs": [tensor(spec) for spec in artifact.outputs],
+            "camera": original["camera"],
+            "files": {
+                "library": _file(artifact.path),
+                "header": _file(artifact.header),
+                "bench": _file(artifact.bench),
+                "model": _file(artifact.model),
+            },
+            "original": {"sha256": model.sha256, "opset": model.opset, "provenance": dict(model.provenance)},
+            "weight_bytes": artifact.weight_bytes,
+            "arena_bytes": artifact.arena_bytes,
+            "versions": dict(sorted(artifact.versions.items())),
+            "verification": verification(record),
+            "schedules": coverage(artifact.steps),
+            "steps": [step(each) for each in artifact.steps],
+            "changes": [change(each) for each in model.changes],
+            "notes": list(model.notes),
+        },
+    )
+
+
+def write(model: Model, target: Target, artifact: Artifact, record: Verification) -> None:
+    """Write the manifest to ``artifact.manifest``."""
+    artifact.manifest.write_text(dumps(manifest(model, target, artifact, record)), encoding="utf-8")
+
+
+def read(path: Path) -> Mapping[str, Any]:
+    """The manifest at ``path``, or, when ``path`` is an artifact's .so, the one that lies beside it.
+
+    Raises:
+        InputError: there is none, or it is something else.
+    """
+    return _read(beside(path) if path.suffix == ".so" else path)
+
+
+def beside(library: Path) -> Path:
+    """The manifest that describes ``library``: the JSON file of its folder that names it.
+
+    Raises:
+        InputError: there is none.
+    """
+    for path in sorted(library.parent.glob("*.json")):
+        try:
+            if _read(path)["files"]["library"]["name"] == library.name:
+                return path
+        except InputError:
+            continue
+    raise InputError(f"{library}: no manifest lies beside it; keep the files of a compile together")
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not a manifest: {error}") from error
+    if not isinstance(content, dict) or content.get("kind") != "manifest":
+        raise InputError(f"{path}: JSON, but not the manifest of an artifact")
+    return content
+
+
+def _target(target: Target) -> Json:
+    return {
+        "name": target.name,
+        "triple": target.triple,
+        "cpu": target.cpu,
+        "features": list(target.features),
+        "cores": target.cores,
+    }
+
+
+def _file(path: Path) -> Json:
+    content = path.read_bytes()
+    return {"name": path.name, "bytes": len(content), "sha256": sha256(content).hexdigest()}

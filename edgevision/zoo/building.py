@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -13,6 +15,20 @@ from edgevision.zoo.folding import deploy
 from edgevision.zoo.networks import NETWORKS
 from edgevision.zoo.seeding import seed_weights
 from edgevision.zoo.weights import load_weights
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch on one thread while open: beside other programs its threads spin while they wait for each other.
+
+    Measured with both cores of a machine busy: MobileNet V3 small exported in 18 s on two threads, in 1 s on one.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def skeleton(name: str, form: str) -> nn.Module:
@@ -29,7 +45,8 @@ def build(name: str, form: str, seed: int, weights: Path | None) -> nn.Module:
         if key.endswith("num_batches_tracked"):
             buffer.zero_()
     if weights is None:
-        seed_weights(network, name, seed)
+        with _one_thread():
+            seed_weights(network, name, seed)
     else:
         load_weights(network, name, weights)
     return network if form == "train" else deploy(network)
@@ -37,4 +54,6 @@ def build(name: str, form: str, seed: int, weights: Path | None) -> nn.Module:
 
 def export(name: str, form: str, seed: int, weights: Path | None, batch: int) -> onnx.ModelProto:
     """The network as an ONNX model."""
-    return to_onnx(build(name, form, seed, weights), name, batch)
+    network = build(name, form, seed, weights)
+    with _one_thread():
+        return to_onnx(network, name, batch)

@@ -35,8 +35,8 @@ def test_the_form_survives_the_export(form, tmp_path):
 
 @pytest.mark.parametrize("name", ["ghostnet-0.5", "mobilenetv1-1.0", "mobilenetv3-small", "parnet-s"])
 @pytest.mark.parametrize("form", ["train", "deploy"])
-def test_the_file_computes_what_the_module_does(name, form, tmp_path):
-    path = zoo.export(name, tmp_path / "net.onnx", form=form, seed=2, batch=2)
+def test_the_file_computes_what_the_module_does(name, form, tmp_path, built):
+    path = zoo.export(name, tmp_path / "net.onnx", form=form, batch=2)
     model = onnx.load(path)
     assert model.opset_import[0].version >= 17
     assert [(value.name, _shape(value)) for value in model.graph.input] == [("input", [2, 3, 224, 224])]
@@ -47,7 +47,7 @@ def test_the_file_computes_what_the_module_does(name, form, tmp_path):
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     (got,) = session.run(None, {"input": x})
     with torch.inference_mode():
-        expected = zoo.build(name, form=form, seed=2)(torch.from_numpy(x)).numpy()
+        expected = built(name, form)(torch.from_numpy(x)).numpy()
     assert np.abs(got - expected).max() / np.abs(expected).max() < 1e-4
     assert np.abs(got[0] - got[1]).max() / np.abs(got).max() > 1e-2
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from edgevision import zoo
 from edgevision.zoo.blocks import ConvBN
 from edgevision.zoo.folding import deploy
 from edgevision.zoo.parnet import Fusion, GatedBlock, StreamBlock, merged
@@ -47,8 +46,8 @@ def _image(*shape: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_both_forms_are_one_function(name):
-    train = zoo.build(name).double()
+def test_both_forms_are_one_function(name, built):
+    train = built(name).double()
     merged_network = deploy(deepcopy(train))
     x = _image(2, 3, 64, 64)
     assert _error(merged_network(x), train(x)) < TOLERANCE
@@ -57,13 +56,13 @@ def test_both_forms_are_one_function(name):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_deploy_form_that_is_built_is_that_of_the_same_seed(name):
-    train, deployed = zoo.build(name, seed=3), zoo.build(name, form="deploy", seed=3)
+def test_the_deploy_form_that_is_built_is_that_of_the_same_seed(name, built):
+    train, deployed = built(name), built(name, "deploy")
     x = _image(1, 3, 64, 64).float()
     assert next(deployed.parameters()).dtype == torch.float32
     # Measured: float32 is off the float64 result by up to 1e-5 (MobileNet V1, at 64 pixels).
     assert _error(deployed(x), train(x)) < 5e-5
-    assert _error(zoo.build(name, form="deploy", seed=4)(x), train(x)) > 1e-2
+    assert _error(built(name, "deploy", 3)(x), train(x)) > 1e-2
 
 
 @pytest.mark.parametrize("make", BLOCKS.values(), ids=BLOCKS)

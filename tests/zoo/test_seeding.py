@@ -65,8 +65,8 @@ def test_statistics_are_nontrivial():
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_activations_neither_vanish_nor_explode(name):
-    network = zoo.build(name)
+def test_activations_neither_vanish_nor_explode(name, built):
+    network = built(name)
     spreads: dict[str, float] = {}
 
     def note(layer_name):
@@ -85,8 +85,8 @@ def test_activations_neither_vanish_nor_explode(name):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_output_depends_on_the_input(name):
+def test_the_output_depends_on_the_input(name, built):
     with torch.inference_mode():
-        outputs = zoo.build(name)(_images())
+        outputs = built(name)(_images())
     for one, other in combinations(outputs, 2):
         assert float((one - other).abs().max() / one.abs().max()) > 0.03

@@ -130,13 +130,13 @@ def test_timm_builds_networks_of_the_same_size():
     "name", ["ghostnet-0.5", "mobilenetv1-1.0", "mobilenetv2-1.0", "mobilenetv3-small", "repvgg-a0"]
 )
 @pytest.mark.parametrize("form", ["train", "deploy"])
-def test_the_exported_graph_has_the_same_size(name, form):
-    counts = count(to_onnx(zoo.build(name, form=form), name, 1))
+def test_the_exported_graph_has_the_same_size(name, form, built):
+    counts = count(to_onnx(built(name, form), name, 1))
     size = getattr(_entry(name), form)
     assert (counts.parameters, counts.macs, counts.uncounted) == (size.parameters, size.macs, ())
 
 
-def test_the_exported_parnet_has_the_same_size():
-    counts = count(to_onnx(zoo.build("parnet-s", form="deploy"), "parnet-s", 1))
+def test_the_exported_parnet_has_the_same_size(built):
+    counts = count(to_onnx(built("parnet-s", "deploy"), "parnet-s", 1))
     size = _entry("parnet-s").deploy
     assert (counts.parameters, counts.macs, counts.uncounted) == (size.parameters, size.macs, ())

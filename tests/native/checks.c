@@ -18,12 +18,19 @@
 
 #include "edgevision.h"
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+
 enum { H = 24, W = 20, IMAGE = H * W * 3, CLASSES = 10, MOST_STEPS = 8 };
 enum { RAISE_GAIN = -1, GREEDY_GAIN = -2, SLOW_GAIN = -3, DISORDER_GAIN = -4, MUTE_GAIN = -5 };
 
 static const ev_api *alpha, *beta;
 static void *alpha_library;
 static long runs;
+static int threads_at_start;
 
 #define REQUIRE(condition) \
     do { \
@@ -341,6 +348,9 @@ static int count_threads(long *found, int capacity) {
     return count;
 }
 
+/* A thread sanitizer starts one of its own when it likes. */
+static bool no_more_threads(void) { return count_threads(NULL, 0) <= threads_at_start + SANITIZED; }
+
 static int usable_cores(int32_t *cores, int capacity) {
     cpu_set_t set;
     int count = 0;
@@ -382,7 +392,6 @@ static void check_pinning(void) {
 
 static void check_refused_pin(void) {
     int32_t cores[2];
-    long tids[4];
     cpu_set_t before, now;
     usable_cores(cores, 1);
     cores_of(0, &before);
@@ -393,7 +402,7 @@ static void check_refused_pin(void) {
         ev_error error;
         REQUIRE_FAILURE(alpha->create(&options, &session, &error), EV_NO_THREADS, error,
                         which == 0 ? "cannot pin thread 0 to core 8191" : "cannot pin thread 1 to core 8191");
-        REQUIRE(session == NULL && count_threads(tids, 4) == 1);
+        REQUIRE(session == NULL && no_more_threads());
         cores_of(0, &now);
         REQUIRE(CPU_EQUAL(&now, &before));
     }
@@ -413,7 +422,7 @@ static long resident_kib(void) {
 
 static void check_cycles(void) {
     const answer wanted = expected(alpha);
-    long tids[4], warm_kib = 0;
+    long warm_kib = 0;
     for (long i = 0; i < runs; i++) {
         answer result;
         ev_session *session = make(i % 2 ? alpha : beta, 1 + (int32_t)(i % 3));
@@ -422,8 +431,8 @@ static void check_cycles(void) {
         (i % 2 ? alpha : beta)->destroy(session);
         if (i == runs / 4) warm_kib = resident_kib();
     }
-    REQUIRE(count_threads(tids, 4) == 1);
-    REQUIRE(resident_kib() - warm_kib < 1024);
+    REQUIRE(no_more_threads());
+    if (!SANITIZED) REQUIRE(resident_kib() - warm_kib < 1024); /* an address sanitizer counts for itself, and keeps what was freed */
 }
 
 static void check_idle(void) {
@@ -507,13 +516,12 @@ static void check_overflow(void) {
 }
 
 static void check_no_threads(void) {
-    long tids[4];
     ev_session *session;
     ev_error error;
     const ev_options options = {.struct_size = sizeof options, .threads = 16};
     limit_address_space(address_space() + ((rlim_t)6 << 20));
     REQUIRE_FAILURE(alpha->create(&options, &session, &error), EV_NO_THREADS, error, "refused to start worker thread");
-    REQUIRE(session == NULL && count_threads(tids, 4) == 1);
+    REQUIRE(session == NULL && no_more_threads());
     limit_address_space(RLIM_INFINITY);
     session = make(alpha, 16);
     alpha->destroy(session);
@@ -601,6 +609,7 @@ int main(int argc, char **argv) {
     alpha = open_library(argv[2], &alpha_library);
     beta = open_library(argv[3], &beta_library);
     runs = strtol(argv[4], NULL, 10);
+    threads_at_start = count_threads(NULL, 0);
     for (size_t i = 0; i < sizeof CHECKS / sizeof CHECKS[0]; i++) {
         if (strcmp(CHECKS[i].name, argv[1])) continue;
         CHECKS[i].check();

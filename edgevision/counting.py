@@ -23,7 +23,10 @@ _MULTIPLYING = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeCount:
-    """One node. ``macs`` is None where a shape that it needs is open; weights shared by nodes count for the first."""
+    """One node. ``macs`` is None where a shape that it needs is open; weights shared by nodes count for the first.
+
+    ``output`` is its first output, ``output_bytes`` that one's size where its shape is known.
+    """
 
     name: str
     op: str
@@ -32,6 +35,7 @@ class NodeCount:
     weight_bytes: int
     output: str
     output_shape: Shape | None
+    output_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +71,9 @@ def count(proto: ModelProto) -> Counts:
     shapes = {value.name: shape for value in _values(graph) if (shape := _static_shape(value)) is not None}
     constants = dict(_constants(graph))
     shapes.update({name: tuple(tensor.dims) for name, tensor in constants.items()})
+    bits = {value.name: _bits(value.type.tensor_type.elem_type) for value in _values(graph)}
     taken: set[str] = set()
-    nodes = tuple(_count_node(node, at, shapes, constants, taken) for at, node in enumerate(_nodes(graph)))
+    nodes = tuple(_count_node(node, at, shapes, bits, constants, taken) for at, node in enumerate(_nodes(graph)))
     return Counts(
         macs=sum(node.macs or 0 for node in nodes),
         parameters=sum(node.parameters for node in nodes),
@@ -78,7 +83,12 @@ def count(proto: ModelProto) -> Counts:
 
 
 def _count_node(
-    node: NodeProto, at: int, shapes: Mapping[str, Shape], constants: Mapping[str, TensorProto], taken: set[str]
+    node: NodeProto,
+    at: int,
+    shapes: Mapping[str, Shape],
+    bits: Mapping[str, int],
+    constants: Mapping[str, TensorProto],
+    taken: set[str],
 ) -> NodeCount:
     """``taken`` holds the constants that earlier nodes have counted; this node's are added to it."""
     skip = _NOT_PARAMETERS.get(node.op_type, set())
@@ -94,6 +104,7 @@ def _count_node(
         weight_bytes=sum(_nbytes(constants[name]) for name in fresh),
         output=output,
         output_shape=shapes.get(output),
+        output_bytes=(prod(shapes[output]) * bits[output] + 7) // 8 if output in shapes and bits.get(output) else None,
     )
 
 
@@ -129,9 +140,16 @@ def _size(tensor: TensorProto) -> int:
 
 
 def _nbytes(tensor: TensorProto) -> int:
-    if tensor.data_type in (TensorProto.INT4, TensorProto.UINT4):
-        return (_size(tensor) + 1) // 2
-    return _size(tensor) * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    return (_size(tensor) * _bits(tensor.data_type) + 7) // 8
+
+
+def _bits(element_type: int) -> int:
+    """Bits that an element takes; 0 for text and for no tensor at all."""
+    if element_type in (TensorProto.UNDEFINED, TensorProto.STRING):
+        return 0
+    if element_type in (TensorProto.INT4, TensorProto.UINT4):
+        return 4
+    return 8 * int(onnx.helper.tensor_dtype_to_np_dtype(element_type).itemsize)
 
 
 def _with_shapes(proto: ModelProto) -> ModelProto:

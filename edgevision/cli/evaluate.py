@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-class Numbers(click.ParamType):
+class Numbers(click.ParamType[tuple[float, ...]]):
     """Numbers with commas between them: 123.7,116.3,103.5."""
 
     name = "numbers"
@@ -48,12 +48,11 @@ def evaluate(
     from edgevision.measure.dataset import open_dataset
     from edgevision.measure.evaluate import Preprocessing, evaluate_files
     from edgevision.report import manifest
-    from edgevision.report.accuracy import evaluation_report, evaluation_table
+    from edgevision.report.accuracy import evaluation_report, evaluation_view
     from edgevision.report.json import dumps
 
     if file.suffix == ".so":
-        described = manifest.beside(file)
-        file, artifact = described.parent / manifest.read(described)["files"]["model"]["name"], file
+        file, artifact = manifest.artifact_of(file).model, file
     images = open_dataset(dataset, limit)
     evaluation = evaluate_files(images, file, artifact, Preprocessing(mean=mean, std=std), threads)
     for skipped in evaluation.skipped:
@@ -63,4 +62,4 @@ def evaluate(
         return
     from rich.console import Console
 
-    Console().print(evaluation_table(evaluation, dataset))
+    Console().print(evaluation_view(evaluation, dataset))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 from edgevision.accuracy import Evaluation
@@ -13,12 +13,23 @@ from edgevision.report.json import Json, document
 
 def evaluation_report(evaluation: Evaluation, dataset: Path) -> Json:
     """What ``edgevision evaluate --json`` prints."""
-    return document("evaluation", {"dataset": str(dataset), **asdict(evaluation)})
+    networks = [{"network": each.network, "top1": each.top1, "top5": each.top5} for each in evaluation.networks]
+    return document(
+        "evaluation",
+        {
+            "dataset": str(dataset),
+            "images": evaluation.images,
+            "classes": evaluation.classes,
+            "networks": networks,
+            "agreement": evaluation.agreement,
+            "skipped": list(evaluation.skipped),
+        },
+    )
 
 
-def evaluation_table(evaluation: Evaluation, dataset: Path) -> Table:
+def evaluation_view(evaluation: Evaluation, dataset: Path) -> RenderableType:
     """One row a network; how often they agree, and what was skipped, below."""
-    table = Table(title=f"{dataset}: {evaluation.images} images", title_justify="left", caption_justify="left")
+    table = Table(title=f"{dataset}: {evaluation.images} images", title_justify="left")
     table.add_column("network")
     table.add_column("top-1", justify="right")
     table.add_column("top-5", justify="right")
@@ -29,5 +40,4 @@ def evaluation_table(evaluation: Evaluation, dataset: Path) -> Table:
         notes.append(f"same top-1 class for {evaluation.agreement:.2%} of the images")
     if evaluation.skipped:
         notes.append(f"{len(evaluation.skipped)} unreadable images skipped")
-    table.caption = "\n".join(notes) or None
-    return table
+    return Group(table, *notes)

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from edgevision import __version__
 from edgevision.artifact import Step
-from edgevision.latency import Latency, Verification
-from edgevision.model import Change, Model
+from edgevision.latency import DeviceInfo, Latency, Verification
+from edgevision.model import Camera, Change, Model
 from edgevision.outcome import Outcome, coverage
 from edgevision.tensor import TensorSpec
 
@@ -50,10 +49,24 @@ def model_entry(model: Model) -> Json:
         "opset": model.opset,
         "inputs": [tensor(spec) for spec in model.inputs],
         "outputs": [tensor(spec) for spec in model.outputs],
-        "camera": None if model.camera is None else asdict(model.camera),
+        "camera": None if model.camera is None else camera(model.camera),
         "changes": [change(each) for each in model.changes],
         "notes": list(model.notes),
     }
+
+
+def camera(folded: Camera) -> Json:
+    return {
+        "input": folded.input,
+        "layout": folded.layout,
+        "dtype": folded.dtype,
+        "mean": list(folded.mean),
+        "std": list(folded.std),
+    }
+
+
+def device(ran: DeviceInfo) -> Json:
+    return {"name": ran.name, "cpu": ran.cpu, "cores": ran.cores, "transport": ran.transport}
 
 
 def tensor(spec: TensorSpec) -> Json:
@@ -96,7 +109,7 @@ def latency(record: Latency) -> Json:
     interval = record.interval_ms
     return {
         "how": record.how,
-        "device": asdict(record.device),
+        "device": device(record.device),
         "threads": record.threads,
         "warmup": record.warmup,
         "samples": len(record.samples_ms),

@@ -11,13 +11,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from edgevision.artifact import Artifact
+from edgevision.artifact import Artifact, Step
 from edgevision.errors import InputError
 from edgevision.latency import Verification
 from edgevision.model import Model
 from edgevision.outcome import coverage
 from edgevision.report.json import Json, change, document, dumps, model_entry, step, tensor, verification
 from edgevision.target import Target
+from edgevision.tensor import TensorSpec
 
 
 def manifest(model: Model, target: Target, artifact: Artifact, record: Verification) -> Json:
@@ -77,6 +78,43 @@ def beside(library: Path) -> Path:
         except InputError:
             continue
     raise InputError(f"{library}: no manifest lies beside it; keep the files of a compile together")
+
+
+def artifact_of(library: Path) -> Artifact:
+    """The artifact at ``library``, as the manifest beside it describes it.
+
+    Raises:
+        InputError: there is no such file, or no manifest beside it.
+    """
+    if not library.is_file():
+        raise InputError(f"{library}: no such file; give the .so that a compile wrote")
+    path = beside(library)
+    described = _read(path)
+    files = {role: library.parent / file["name"] for role, file in described["files"].items()}
+    return Artifact(
+        path=library,
+        header=files["header"],
+        bench=files["bench"],
+        model=files["model"],
+        manifest=path,
+        target=described["target"]["name"],
+        inputs=tuple(_spec(entry) for entry in described["inputs"]),
+        outputs=tuple(_spec(entry) for entry in described["outputs"]),
+        sha256=described["files"]["library"]["sha256"],
+        model_sha256=described["original"]["sha256"],
+        weight_bytes=described["weight_bytes"],
+        arena_bytes=described["arena_bytes"],
+        file_bytes=described["files"]["library"]["bytes"],
+        versions=described["versions"],
+        steps=tuple(
+            Step(name=s["name"], ops=tuple(s["ops"]), macs=s["macs"], schedule=s["schedule"])
+            for s in described["steps"]
+        ),
+    )
+
+
+def _spec(entry: Mapping[str, Any]) -> TensorSpec:
+    return TensorSpec(name=entry["name"], shape=tuple(entry["shape"]), dtype=entry["dtype"], layout=entry["layout"])
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -16,9 +16,7 @@ from tests.measure.fakes import artifact, reference
 from tests.runtime.fake_artifact import ARM64, NATIVE, SOURCE, build
 
 arm64 = targets.load("arm64")
-lacking = why_absent(arm64) or why_no_runner(arm64)
-needs_qemu = pytest.mark.skipif(bool(lacking), reason=lacking)
-pytestmark = pytest.mark.qemu
+needs_qemu = pytest.mark.qemu("arm64")
 
 
 @pytest.fixture(scope="module")

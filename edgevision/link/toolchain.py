@@ -20,11 +20,11 @@ NATIVE = Path(edgevision.__file__).parent / "native"
 
 # zig would build C with its undefined-behaviour sanitizer.
 _COMPILE = (
-    "-O2", "-std=gnu11", "-fPIC", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections", "-fno-sanitize=all",
+    "-O2", "-std=gnu11", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections", "-fno-sanitize=all",
 )  # fmt: skip
 _LIBRARY = (
-    "-shared", "-s", "-Wl,--no-undefined", "-Wl,--gc-sections", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack",
-    "-Wl,--hash-style=both", "-Wl,--build-id=sha1",
+    "-fPIC", "-shared", "-s", "-Wl,--no-undefined", "-Wl,--gc-sections", "-Wl,--hash-style=both",
+    "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack", "-Wl,--build-id=sha1",
 )  # fmt: skip
 _LIBC = ("-lm", "-ldl", "-lpthread")  # the linker records those that are used
 
@@ -116,7 +116,7 @@ def link_bench(
 ) -> None:
     """A static executable at ``output``, for any Linux of the target's architecture, Android included.
 
-    No -mcpu here: each CPU would have zig build a C library of its own.
+    Neither -mcpu nor -fPIC here: with other options zig would build a C library of its own for them.
     Raises: CompilerError, ToolchainError.
     """
     build_libc(target)

@@ -104,16 +104,10 @@ def read_image(path: Path, height: int, width: int, channels: int) -> Pixels:
     try:
         with Image.open(path) as file:
             image = file.convert("L" if channels == 1 else "RGB")
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        struct.error,
-        zlib.error,
-        Image.DecompressionBombError,
-    ) as error:
+    except (*DAMAGED, Image.DecompressionBombError) as error:
         raise UnreadableImageError(f"{path}: {error}") from error
+    if image.size == (width, height):
+        return np.asarray(image, np.uint8).reshape(height, width, channels)
     scale = max(height / image.height, width / image.width) / CROPPED
     size = max(width, round(image.width * scale)), max(height, round(image.height * scale))
     image = image.resize(size, Image.Resampling.BILINEAR)

@@ -85,8 +85,8 @@ def load(
 ) -> Target:
     """The target called ``name``, or of the file ``name`` (a path that ends in .toml), with what is overridden.
 
-    A new ``cpu`` drops the features that were listed for the old one, unless ``features`` gives others; it leaves the
-    description of the SIMD unit as it is, and has the emulator offer every feature that it knows.
+    ``features`` come after the target's own, and the last word on a feature holds. A new ``cpu`` drops those listed for
+    the old one; it leaves the description of the SIMD unit as it is, and has the emulator offer all that it knows.
     Raises: UnknownNameError, TargetFileError, InputError; UnsupportedError for "native" on a CPU without known names.
     """
     path = _file_of(name)
@@ -97,7 +97,7 @@ def load(
     if cpu is not None:
         target = replace(target, cpu=cpu, features=(), emulator_cpu="max")
     if features is not None:
-        target = replace(target, features=tuple(features), emulator_cpu="max")
+        target = replace(target, features=(*target.features, *features), emulator_cpu="max")
     if cores is not None:
         target = replace(target, cores=cores)
     reason = fault(target)

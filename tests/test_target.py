@@ -97,6 +97,11 @@ def test_new_features_keep_the_cpu():
     assert (changed.cpu, changed.features, changed.emulator_cpu) == ("cortex-a7", ("+fp16", "-neon"), "max")
 
 
+def test_features_come_after_the_targets_own():
+    assert target.load("arm64", features=["+dotprod"]).features == ("-aes", "-sha2", "+dotprod")
+    assert target.load("arm64", cpu="cortex-a76", features=["+dotprod"]).features == ("+dotprod",)
+
+
 def test_new_cores_change_nothing_else():
     kept, changed = target.load("armv7"), target.load("armv7", cores=2)
     assert changed.cores == 2

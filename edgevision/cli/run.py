@@ -29,4 +29,4 @@ def run(artifact: Path, inputs: tuple[Path, ...], outputs: tuple[Path, ...], thr
     for path, result in zip(outputs, results, strict=False):
         write_array(path, result)
     for spec, result in zip(network.outputs, results, strict=True):
-        click.echo(f"{spec}: {result.min():.6g} to {result.max():.6g}" if result.size else f"{spec}: empty")
+        click.echo(f"{spec}: {result.min():.5g} to {result.max():.5g}" if result.size else f"{spec}: empty")

@@ -71,6 +71,8 @@ def beside(library: Path) -> Path:
     Raises:
         InputError: there is none.
     """
+    if not library.is_file():
+        raise InputError(f"{library}: no such file; give the .so that a compile wrote")
     for path in sorted(library.parent.glob("*.json")):
         try:
             if _read(path)["files"]["library"]["name"] == library.name:
@@ -86,8 +88,6 @@ def artifact_of(library: Path) -> Artifact:
     Raises:
         InputError: there is no such file, or no manifest beside it.
     """
-    if not library.is_file():
-        raise InputError(f"{library}: no such file; give the .so that a compile wrote")
     path = beside(library)
     described = _read(path)
     files = {role: library.parent / file["name"] for role, file in described["files"].items()}

@@ -67,7 +67,8 @@ def store(buffer: Buffer, indices: Sequence[Expr], value: Expr, width: int) -> N
 
 
 def accumulator(width: int, dtype: str = "float32") -> Buffer:
-    return T.alloc_buffer((width,), dtype, scope="local", layout=None)
+    # Not scope="local": TVM 0.27 takes that from AllocWorkspace on every turn, while a small "global" buffer lives on the stack.
+    return T.alloc_buffer((width,), dtype, layout=None)
 
 
 def read(acc: Buffer, width: int) -> Expr:

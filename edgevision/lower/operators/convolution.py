@@ -9,6 +9,7 @@ import numpy as np
 from tvm import te, tirx
 
 from edgevision.lower.compute import convolution as compute
+from edgevision.lower.compute.indexing import broadcast
 from edgevision.lower.emitter import ANCHOR, Emitter
 from edgevision.lower.node import Node
 from edgevision.lower.placed import Placed
@@ -98,7 +99,7 @@ def matmul(e: Emitter, node: Node) -> None:
         return te.compute(
             wide,
             lambda *at: te.sum(
-                x[_batch(at[:-2], left[:-2]) + (at[-2], k)] * y[_batch(at[:-2], right[:-2]) + (k, at[-1])], axis=k
+                x[(*_batch(at[:-2], left[:-2]), at[-2], k)] * y[(*_batch(at[:-2], right[:-2]), k, at[-1])], axis=k
             ),
             name="matmul",
         )
@@ -140,9 +141,10 @@ def _add(e: Emitter, var: Any, name: str, beta: float) -> Any:
     term = e.array(array) if array is not None else e.plain(name).var
 
     def function(t: Any, c: Any) -> Any:
+        shape = [int(d) for d in t.shape]
+
         def element(*at: Any) -> Any:
-            own = at[len(at) - len(c.shape) :]
-            value = c[tuple(0 if int(n) == 1 else i for n, i in zip(c.shape, own, strict=True))] if c.shape else c()
+            value = broadcast(c, at, shape)
             return t[at] + (value if beta == 1.0 else value * tirx.const(beta, t.dtype))
 
         return te.compute(t.shape, element, name="add")

@@ -10,6 +10,7 @@ import onnx
 from tvm import te, tirx
 
 from edgevision.lower.compute import elementwise as scalar
+from edgevision.lower.compute.indexing import broadcast
 from edgevision.lower.emitter import INJECTIVE, Emitter
 from edgevision.lower.node import Node
 from edgevision.lower.placed import Placed, broadcast_constant, last_shape
@@ -63,7 +64,7 @@ def _broadcast(e: Emitter, node: Node, names: Sequence[str], function: Callable[
     var = e.compute(
         label(node),
         lambda *tensors: te.compute(
-            stored, lambda *at: function(*(_element(t, at) for t in tensors)), name=label(node)
+            stored, lambda *at: function(*(broadcast(t, at, stored) for t in tensors)), name=label(node)
         ),
         *operands,
         pattern=_pattern(e, names, shape),
@@ -94,10 +95,3 @@ def _operand(e: Emitter, name: str, rank: int, *, last: bool) -> Any:
         shape = (1,) * (rank - value.rank) + value.shape
         value = Placed(var=e.reshape(value.var, shape), shape=shape, dtype=value.dtype)
     return e.in_last_order(value).var
-
-
-def _element(tensor: Any, at: Sequence[Any]) -> Any:
-    """The element of a broadcast operand for output index ``at``."""
-    own = at[len(at) - len(tensor.shape) :]
-    index = tuple(tirx.const(0, "int64") if int(n) == 1 else i for n, i in zip(tensor.shape, own, strict=True))
-    return tensor[index] if index else tensor()

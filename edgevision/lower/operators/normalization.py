@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
+from edgevision.lower.compute.indexing import broadcast
 from edgevision.lower.emitter import ANCHOR, Emitter
 from edgevision.lower.node import Node
 
@@ -77,7 +78,7 @@ def layer_normalization(e: Emitter, node: Node) -> None:
         normal = normalised(data, list(range(first, x.rank)), node["epsilon"])
         return te.compute(
             data.shape,
-            lambda *at: normal(at) * _from_right(a, at) + (_from_right(b[0], at) if b else tirx.const(0, data.dtype)),
+            lambda *at: normal(at) * broadcast(a, at, x.shape) + (broadcast(b[0], at, x.shape) if b else tirx.const(0, data.dtype)),
             name="layernorm",
         )
 
@@ -144,11 +145,6 @@ def lp_normalization(e: Emitter, node: Node) -> None:
         return te.compute(x.shape, element, name="lpnorm")
 
     e.result(node, e.compute("lpnorm", function, x.var, pattern=ANCHOR))
-
-
-def _from_right(tensor: Any, at: Sequence[Any]) -> Any:
-    own = at[len(at) - len(tensor.shape) :]
-    return tensor[tuple(0 if int(n) == 1 else i for n, i in zip(tensor.shape, own, strict=True))]
 
 
 def normalised(data: Any, axes: Sequence[int], epsilon: float) -> Any:

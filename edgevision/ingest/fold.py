@@ -18,7 +18,7 @@ from edgevision.ingest.branches import inline_constant_ifs
 from edgevision.ingest.proto_types import default_opset, is_static, spec_of
 from edgevision.ingest.shape_inference import infer_shapes
 
-CONSTANT_LIMIT_BYTES = 256 << 20  # a folded tensor larger than this, and than what it is made of, is a mistake
+CONSTANT_LIMIT_BYTES = 1 << 30  # a folded tensor larger than this, and than what it is made of, is a mistake
 RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout"}
 )
@@ -178,11 +178,12 @@ def _within_limit(node: onnx.NodeProto, result_bytes: int, operand_bytes: int, o
 
 
 def require_static(proto: onnx.ModelProto) -> None:
-    """Raise UnsupportedOperatorError at the first node whose output has no static shape."""
+    """Raise UnsupportedOperatorError at the first node with an output that is used and has no static shape."""
     values = {v.name: v for v in [*proto.graph.input, *proto.graph.value_info, *proto.graph.output]}
+    used = {name for node in proto.graph.node for name in node.input} | {value.name for value in proto.graph.output}
     for node in proto.graph.node:
         for name in node.output:
-            if name and not (name in values and is_static(values[name])):
+            if name in used and not (name in values and is_static(values[name])):
                 reason = f"the shape of its output {name!r} depends on run-time values"
                 raise UnsupportedOperatorError(node.op_type, node.name, default_opset(proto), reason)
 

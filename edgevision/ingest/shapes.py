@@ -10,6 +10,7 @@ from edgevision.errors import ShapeError, UnknownNameError
 
 Dim = int | str  # a size, or the name of an open dimension ("" if it has none)
 ONLY_INPUT = ""
+INITIALIZERS_ALONE_IR_VERSION = 4  # before, every initializer had to be a graph input too
 
 
 def parse_input_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -57,6 +58,7 @@ def fix_inputs(proto: onnx.ModelProto, given: Mapping[str, tuple[int, ...]] | No
     for value in proto.graph.input:
         shape = shapes.get(value.name) or _complete(value.name, declared[value.name], sizes)
         _set_shape(value, shape)
+    proto.ir_version = max(proto.ir_version, INITIALIZERS_ALONE_IR_VERSION)
     del proto.graph.value_info[:]
     for value in proto.graph.output:
         value.type.tensor_type.ClearField("shape")

@@ -1,4 +1,4 @@
-"""What follows a Conv, ConvTranspose or Gemm channel by channel goes into its weights and bias, in float64.
+"""What follows a Conv, ConvTranspose, Gemm or BatchNormalization channel by channel goes into its weights, in float64.
 
 y_o = (W x)_o + b_o, then s_o y_o + t_o, is a linear map of its own: W'_o = s_o W_o, b'_o = s_o b_o + t_o. Exact but for
 the rounding of the new weights to their own type.
@@ -12,7 +12,7 @@ from edgevision.ingest.graph import Array, Graph, Node
 from edgevision.ingest.normalise.algebra import constant_operand, escape
 from edgevision.ingest.normalise.rule import Refusal, Rule
 
-LINEAR = ("Conv", "ConvTranspose", "Gemm")
+LINEAR = ("Conv", "ConvTranspose", "Gemm", "BatchNormalization")
 
 
 def batch_norm(graph: Graph, node: Node) -> bool | Refusal:
@@ -45,6 +45,8 @@ def channel_arithmetic(graph: Graph, node: Node) -> bool | Refusal:
 
 
 def _fold(graph: Graph, node: Node, linear: Node, factor: Array, term: Array) -> bool | Refusal:
+    if linear.op == "BatchNormalization":
+        return _fold_into_norm(graph, node, linear, factor, term)
     weight = graph.constants.get(linear.inputs[1])
     bias = graph.constants.get(linear.inputs[2]) if len(linear.inputs) > 2 else np.zeros_like(factor)
     if weight is None or bias is None:
@@ -64,6 +66,19 @@ def _fold(graph: Graph, node: Node, linear: Node, factor: Array, term: Array) ->
     ]
     new = graph.replace(node, linear.op, [linear.inputs[0], *names], linear.attributes)
     new.name = linear.name
+    return True
+
+
+def _fold_into_norm(graph: Graph, node: Node, norm: Node, factor: Array, term: Array) -> bool | Refusal:
+    outside = escape(graph, node, [norm])
+    if outside:
+        return Refusal(reason=outside)
+    x, scale, bias, *statistics = norm.inputs
+    dtype = graph.constants[scale].dtype
+    new_scale = (graph.constants[scale].astype(np.float64) * factor).astype(dtype)
+    new_bias = (graph.constants[bias].astype(np.float64) * factor + term).astype(dtype)
+    inputs = [x, graph.constant(new_scale, scale), graph.constant(new_bias, bias), *statistics]
+    graph.replace(node, norm.op, inputs, norm.attributes).name = norm.name
     return True
 
 

@@ -68,7 +68,9 @@ def _read(proto: onnx.ModelProto) -> Graph:
         graph.set_constant(tensor.name, numpy_helper.to_array(tensor))
     for position, node in enumerate(proto.graph.node):
         attributes = {attribute.name: _value(attribute) for attribute in node.attribute}
-        inputs, outputs = list(node.input), list(node.output)
+        inputs, outputs = list(node.input), [name if name in graph.specs else "" for name in node.output]
+        while not outputs[-1]:
+            outputs.pop()
         name = node.name or f"{node.op_type}_{position}"
         graph.insert(Node(node.op_type, inputs, outputs, attributes, name, "", position))
     return graph

@@ -140,7 +140,7 @@ def _neutral(graph: Graph, node: Node) -> bool:
 
 def _window(graph: Graph, node: Node) -> bool:
     a = node.attributes
-    return all(k == 1 for k in a["kernel_shape"]) and all(s == 1 for s in a["strides"]) and not any(a["pads"])
+    return all(k == 1 for k in a["kernel_shape"]) and _keeps_shape(graph, node)
 
 
 _IS_IDENTITY: dict[str, Callable[[Graph, Node], bool]] = {

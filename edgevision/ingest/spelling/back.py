@@ -15,6 +15,7 @@ from edgevision.ingest.spelling.moved import MOVED, SCALARS
 from edgevision.ingest.spelling.write import attributes_of
 from edgevision.tensor import TensorSpec
 
+BEFORE_THE_FIRST = -(2**62)  # a Slice's end of -1 means the last index to ONNX
 OPERAND_DTYPES: dict[str, type[np.generic]] = {"roi": np.float32, "scales": np.float32}
 
 
@@ -69,6 +70,8 @@ def _with_operands(node: onnx.NodeProto, specs: dict[str, TensorSpec], graph: on
     attributes = dict(attributes_of(node))
     if node.op_type == "Resize":
         _choose_scales_or_sizes(node, attributes, specs)
+    if node.op_type == "Slice":
+        attributes["ends"] = [end if end >= 0 else BEFORE_THE_FIRST for end in attributes["ends"]]
     inputs = list(node.input)
     if node.op_type == "OneHot":
         inputs = [inputs[0], "", inputs[1]]

@@ -15,6 +15,7 @@ import torch
 
 from edgevision import zoo
 from edgevision.errors import InputError, UnknownNameError
+from edgevision.zoo import saving
 
 # Conv, BatchNormalization and Add of RepVGG-A0 as the authors train it, and merged.
 REPVGG_A0 = {"train": (44, 61, 39), "deploy": (22, 0, 0)}
@@ -130,3 +131,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(monkeypatch, tm
     with pytest.raises(zoo.OutputError, match="No space left on device"):
         zoo.export("mobilenetv3-small", output)
     assert output.read_bytes() == b"old" and [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
+
+
+def test_a_read_only_folder_is_refused_before_any_work(monkeypatch, tmp_path):
+    monkeypatch.setattr(saving.os, "access", lambda path, mode: False)
+    with pytest.raises(zoo.OutputError, match="is read-only"):
+        zoo.export("parnet-xl", tmp_path / "net.onnx")

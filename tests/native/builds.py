@@ -57,5 +57,7 @@ def checks(compiler: Sequence[str], folder: Path, *options: str) -> Checks:
 
 
 def _compile(compiler: Sequence[str], arguments: Sequence[str], output: Path) -> None:
-    done = subprocess.run([*compiler, *WARNINGS, *arguments, "-o", str(output)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [*compiler, *WARNINGS, *arguments, "-o", str(output)], capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr

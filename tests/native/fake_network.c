@@ -6,8 +6,11 @@
  *   bright          = how many image values are above 127                                        int64 []
  *   nothing         -> nothing                                                                   float32 [0, 4]
  *
+ * With FAKE_IMAGE_ONLY the image is the only input and gain is 1. With FAKE_FLOAT_NCHW the image is float32 [1, 3, H, W], normalised with
+ * ImageNet's mean and standard deviation, which the network undoes.
+ *
  * -D: FAKE_NAME (a word), FAKE_SEED (changes W), FAKE_H, FAKE_W, FAKE_CLASSES, FAKE_FEATURES (a list of strings), FAKE_ARENA_BYTES,
- * FAKE_WORKSPACE_BYTES. Some gains make a kernel misbehave: see `scores`.
+ * FAKE_WORKSPACE_BYTES; FAKE_LAYOUT and FAKE_SCORES_DTYPE only change what is said. Some gains make a kernel misbehave: see `scores`.
  */
 #include "os.h"
 
@@ -25,6 +28,9 @@
 #ifndef FAKE_W
 #define FAKE_W 20
 #endif
+#ifndef FAKE_SCORES_DTYPE
+#define FAKE_SCORES_DTYPE EV_FLOAT32
+#endif
 #ifndef FAKE_CLASSES
 #define FAKE_CLASSES 10
 #endif
@@ -32,6 +38,12 @@
 #define TEXT(word) TEXT_OF(word)
 #define GLUED(a, b) a##b
 #define GLUE(a, b) GLUED(a, b)
+
+#ifdef FAKE_FLOAT_NCHW
+#define IMAGE_TYPE float
+#else
+#define IMAGE_TYPE unsigned char
+#endif
 
 enum { ROW = FAKE_W * 3, VALUES = FAKE_H * ROW, PERIOD = 16 };
 enum { RAISE_GAIN = -1, GREEDY_GAIN = -2, SLOW_GAIN = -3, DISORDER_GAIN = -4, MUTE_GAIN = -5 };
@@ -47,8 +59,18 @@ void TVMFFIErrorSetRaisedFromCStr(const char *kind, const char *message);
 
 static void *tensor_of(const ev_any *argument) { return ((ev_dl_tensor *)argument->value.v_ptr)->data; }
 
+/* Value i of the image, counted in NHWC: 0..255. */
+static float pixel(const IMAGE_TYPE *image, int32_t i) {
+#ifdef FAKE_FLOAT_NCHW
+    static const float MEAN[] = {0.485f, 0.456f, 0.406f}, STD[] = {0.229f, 0.224f, 0.225f};
+    return (image[i % 3 * (FAKE_H * FAKE_W) + i / 3] * STD[i % 3] + MEAN[i % 3]) * 255;
+#else
+    return image[i];
+#endif
+}
+
 typedef struct {
-    const void *from, *more;
+    const void *from;
     const float *weights;
     void *to;
     float gain;
@@ -65,7 +87,7 @@ static int32_t chunk_begin(int32_t extent, int task, const ev_parallel_env *env)
 static int to_float(int task, ev_parallel_env *env, void *argument) {
     const closure *of = argument;
     for (int32_t i = chunk_begin(VALUES, task, env); i < chunk_begin(VALUES, task + 1, env); i++) {
-        ((float *)of->to)[i] = ((const unsigned char *)of->from)[i];
+        ((float *)of->to)[i] = pixel(of->from, i);
     }
     return 0;
 }
@@ -146,9 +168,9 @@ static int32_t scores(void *self, ev_any *args, int32_t n_args, ev_any *result) 
 
 static int32_t bright(void *self, ev_any *args, int32_t n_args, ev_any *result) {
     (void)self, (void)n_args, (void)result;
-    const unsigned char *image = tensor_of(&args[0]);
+    const IMAGE_TYPE *image = tensor_of(&args[0]);
     int64_t count = 0;
-    for (int32_t i = 0; i < VALUES; i++) count += image[i] > 127;
+    for (int32_t i = 0; i < VALUES; i++) count += pixel(image, i) > 127.5f;
     *(int64_t *)tensor_of(&args[1]) = count;
     return 0;
 }
@@ -158,7 +180,7 @@ static int32_t bright(void *self, ev_any *args, int32_t n_args, ev_any *result) 
 #define ALIGNED(bytes) (((bytes) + 63) / 64 * 64)
 enum {
     IMAGE_AT = 0,
-    GAIN_AT = IMAGE_AT + ALIGNED(VALUES),
+    GAIN_AT = IMAGE_AT + ALIGNED(VALUES * sizeof(IMAGE_TYPE)),
     NOTHING_AT = GAIN_AT + 64,
     SMOOTH_AT = NOTHING_AT,
     SCORES_AT = SMOOTH_AT + ALIGNED(VALUES * 4),
@@ -177,51 +199,69 @@ enum {
     {W((k) * 16), W((k) * 16 + 1), W((k) * 16 + 2), W((k) * 16 + 3), W((k) * 16 + 4), W((k) * 16 + 5), W((k) * 16 + 6), \
      W((k) * 16 + 7), W((k) * 16 + 8), W((k) * 16 + 9), W((k) * 16 + 10), W((k) * 16 + 11), W((k) * 16 + 12), \
      W((k) * 16 + 13), W((k) * 16 + 14), W((k) * 16 + 15)}
-static const float WEIGHTS[][PERIOD] __attribute__((aligned(64))) = {
-    ROW_OF_WEIGHTS(0), ROW_OF_WEIGHTS(1), ROW_OF_WEIGHTS(2), ROW_OF_WEIGHTS(3), ROW_OF_WEIGHTS(4),
-    ROW_OF_WEIGHTS(5), ROW_OF_WEIGHTS(6), ROW_OF_WEIGHTS(7), ROW_OF_WEIGHTS(8), ROW_OF_WEIGHTS(9),
+static const struct {
+    float rows[FAKE_CLASSES][PERIOD], gain;
+} WEIGHTS __attribute__((aligned(64))) = {
+    {ROW_OF_WEIGHTS(0), ROW_OF_WEIGHTS(1), ROW_OF_WEIGHTS(2), ROW_OF_WEIGHTS(3), ROW_OF_WEIGHTS(4),
+     ROW_OF_WEIGHTS(5), ROW_OF_WEIGHTS(6), ROW_OF_WEIGHTS(7), ROW_OF_WEIGHTS(8), ROW_OF_WEIGHTS(9)},
+    1,
 };
-_Static_assert(FAKE_CLASSES == sizeof WEIGHTS / sizeof WEIGHTS[0], "one row of weights a class");
+#ifdef FAKE_IMAGE_ONLY
+#define GAIN EV_IN_WEIGHTS, FAKE_CLASSES * PERIOD * 4
+enum { N_INPUTS = 1 };
+#else
+#define GAIN EV_IN_ARENA, GAIN_AT
+enum { N_INPUTS = 3 };
+#endif
 
 static const int64_t IMAGE_SHAPE[] = {1, FAKE_H, FAKE_W, 3}, IMAGE_STRIDES[] = {VALUES, ROW, 3, 1};
 static const int64_t SCORES_SHAPE[] = {1, FAKE_CLASSES}, SCORES_STRIDES[] = {FAKE_CLASSES, 1};
 static const int64_t WEIGHTS_SHAPE[] = {FAKE_CLASSES, PERIOD}, WEIGHTS_STRIDES[] = {PERIOD, 1};
 static const int64_t SCALAR[] = {1};
-#define U8 {1, 8, 1}
 #define I64 {0, 64, 1}
 #define F32 {2, 32, 1}
+#ifdef FAKE_FLOAT_NCHW
+#define IMAGE_IS "NCHW", EV_FLOAT32, 4, {1, 3, FAKE_H, FAKE_W}, VALUES * 4
+#define IMAGE_DTYPE F32
+#else
+#ifndef FAKE_LAYOUT
+#define FAKE_LAYOUT "NHWC"
+#endif
+#define IMAGE_IS FAKE_LAYOUT, EV_UINT8, 4, {1, FAKE_H, FAKE_W, 3}, VALUES
+#define IMAGE_DTYPE {1, 8, 1}
+#endif
 static const ev_operand OPERANDS[] = {
-    {EV_IN_ARENA, IMAGE_AT, 4, U8, IMAGE_SHAPE, IMAGE_STRIDES},
-    {EV_IN_ARENA, GAIN_AT, 0, F32, SCALAR, SCALAR},
+    {EV_IN_ARENA, IMAGE_AT, 4, IMAGE_DTYPE, IMAGE_SHAPE, IMAGE_STRIDES},
+    {GAIN, 0, F32, SCALAR, SCALAR},
     {EV_IN_ARENA, SMOOTH_AT, 4, F32, IMAGE_SHAPE, IMAGE_STRIDES},
     {EV_IN_ARENA, SMOOTH_AT, 4, F32, IMAGE_SHAPE, IMAGE_STRIDES},
-    {EV_IN_ARENA, GAIN_AT, 0, F32, SCALAR, SCALAR},
+    {GAIN, 0, F32, SCALAR, SCALAR},
     {EV_IN_WEIGHTS, 0, 2, F32, WEIGHTS_SHAPE, WEIGHTS_STRIDES},
     {EV_IN_ARENA, SCORES_AT, 2, F32, SCORES_SHAPE, SCORES_STRIDES},
-    {EV_IN_ARENA, IMAGE_AT, 4, U8, IMAGE_SHAPE, IMAGE_STRIDES},
+    {EV_IN_ARENA, IMAGE_AT, 4, IMAGE_DTYPE, IMAGE_SHAPE, IMAGE_STRIDES},
     {EV_IN_ARENA, BRIGHT_AT, 0, I64, SCALAR, SCALAR},
 };
 static const ev_plan_step STEPS[] = {{"smooth", smooth, 0, 3}, {"scores", scores, 3, 4}, {"bright", bright, 7, 2}};
 static const uint64_t INPUT_OFFSETS[] = {IMAGE_AT, GAIN_AT, NOTHING_AT}, OUTPUT_OFFSETS[] = {SCORES_AT, BRIGHT_AT, NOTHING_AT};
 static const ev_tensor INPUTS[] = {
-    {"image", "NHWC", EV_UINT8, 4, {1, FAKE_H, FAKE_W, 3}, VALUES},
+    {"image", IMAGE_IS},
     {"gain", "", EV_FLOAT32, 0, {0}, 4},
     {"nothing", "", EV_FLOAT32, 2, {0, 4}, 0},
 };
 static const ev_tensor OUTPUTS[] = {
-    {"scores", "", EV_FLOAT32, 2, {1, FAKE_CLASSES}, FAKE_CLASSES * 4},
+    {"scores", "", FAKE_SCORES_DTYPE, 2, {1, FAKE_CLASSES}, FAKE_CLASSES * 4},
     {"bright", "", EV_INT64, 0, {0}, 8},
     {"nothing_out", "", EV_FLOAT32, 2, {0, 4}, 0},
 };
 static const ev_model MODEL = {
-    sizeof(ev_model), EV_ABI, TEXT(FAKE_NAME), "fake \"target\"", "0", "00ff", 3, 3, INPUTS, OUTPUTS, sizeof WEIGHTS, FAKE_ARENA_BYTES, 3,
+    sizeof(ev_model), EV_ABI, TEXT(FAKE_NAME), "fake \"target\"", "0", "00ff", N_INPUTS, 3, INPUTS, OUTPUTS, sizeof WEIGHTS, FAKE_ARENA_BYTES, 3,
 };
 #ifdef FAKE_FEATURES
 static const char *const FEATURES[] = {FAKE_FEATURES, NULL};
 #endif
 const ev_plan ev_the_plan = {
     .model = &MODEL,
-    .weights = (const unsigned char *)WEIGHTS,
+    .weights = (const unsigned char *)&WEIGHTS,
     .operands = OPERANDS,
     .n_operands = sizeof OPERANDS / sizeof OPERANDS[0],
     .steps = STEPS,

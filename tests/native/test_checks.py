@@ -34,7 +34,9 @@ def test_an_arena_that_is_not_to_be_had(built: Checks, tmp_path: Path) -> None:
     assert built.run("no_memory", runs=1, alpha=library(ZIG, tmp_path / "huge.so", "FAKE_ARENA_BYTES=1u<<30")) == ""
 
 
-@pytest.mark.parametrize("define", ["FAKE_ARENA_BYTES=SIZE_MAX-4096", "FAKE_WORKSPACE_BYTES=SIZE_MAX", "FAKE_WORKSPACE_BYTES=SIZE_MAX/2"])
+@pytest.mark.parametrize(
+    "define", ["FAKE_ARENA_BYTES=SIZE_MAX-4096", "FAKE_WORKSPACE_BYTES=SIZE_MAX", "FAKE_WORKSPACE_BYTES=SIZE_MAX/2"]
+)
 def test_sizes_that_overflow(built: Checks, tmp_path: Path, define: str) -> None:
     assert built.run("overflow", runs=1, alpha=library(ZIG, tmp_path / "overflow.so", define)) == ""
 

@@ -1,4 +1,4 @@
-"""The checks again under the address, undefined-behaviour, leak and thread sanitizers: they end the process at the first finding."""
+"""The checks under the address, undefined-behaviour, leak and thread sanitizers, which stop at the first finding."""
 
 from __future__ import annotations
 

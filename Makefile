@@ -10,7 +10,7 @@
 
 WORKERS ?= 2
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_FLAGS)
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(PIP_FLAGS)
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 EMULATION := qemu-user-static libc6-arm64-cross
@@ -23,6 +23,7 @@ help:
 
 demo: .venv/.demo emulation
 	@echo "== Exporting GhostNet 1.0 with random weights, and compiling it for this machine and for 64-bit ARM"
+	@mkdir -p build
 	$(BIN)/edgevision zoo export ghostnet-1.0 -o build/ghostnet.onnx
 	$(BIN)/edgevision compile --target native --target arm64 build/ghostnet.onnx
 	@echo "== The libraries, their headers and manifests are in build/ghostnet.native and build/ghostnet.arm64"

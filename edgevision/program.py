@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import tvm
 
 from edgevision.artifact import Step
 from edgevision.tensor import TensorSpec
+from edgevision.tvm_without_torch import tvm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +17,8 @@ class Value:
     """One tensor of the program: where it lives and its dense row-major shape.
 
     kind "input"/"output": the caller's tensor number ``index``; "weight": constant number ``index``;
-    "scratch": activation number ``index``, placed in the arena by the memory plan. Two values of the same kind and index
-    with other shapes are views of the same bytes.
+    "scratch": activation number ``index``, placed in the arena by the memory plan. Two values of the same kind and
+    index with other shapes are views of the same bytes.
     """
 
     kind: Literal["input", "output", "weight", "scratch"]

@@ -1,0 +1,1 @@
+from edgevision import tvm_without_torch as tvm_without_torch  # before any module here imports TVM

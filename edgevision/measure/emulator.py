@@ -26,13 +26,14 @@ BIONIC_LIBRARIES = {"libc.so": "libc.so.6", "libm.so": "libm.so.6", "libdl.so": 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emulator:
     """Runs the .so in ``runner`` (native/bench.c with EV_BENCH_DLOPEN, built for ``target.runner_zig_target``), or the
-    static bench that lies beside it where ``runner`` is None. ``timeout_s`` is for one input.
+    static bench that lies beside it where ``runner`` is None. ``timeout_s`` is for one input; None takes what the
+    network's size allows for.
     """
 
     target: Target
     runner: Path | None
     threads: int = 2
-    timeout_s: float = 900.0
+    timeout_s: float | None = None
 
     @property
     def how(self) -> str:
@@ -75,16 +76,25 @@ class Emulator:
 
     def _run(self, command: Sequence[str], artifact: Artifact) -> None:
         what = artifact.path if self.runner else artifact.bench
+        limit_s = patience_s(artifact) if self.timeout_s is None else self.timeout_s
         try:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=self.timeout_s)
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=limit_s)
         except FileNotFoundError as error:
             raise ToolchainError(why_absent(self.target) or f"cannot start {command[0]}: {error.strerror}") from error
         except subprocess.TimeoutExpired as error:
             raise DeviceError(
-                f"{what} ran for more than {self.timeout_s:g} s under {self.target.emulator}; "
+                f"{what} ran for more than {limit_s:g} s under {self.target.emulator}; "
                 "`--no-verify` compiles it without a comparison"
             ) from error
         check_exit(what, f"under {self.target.emulator}", done.returncode, done.stderr)
+
+
+def patience_s(artifact: Artifact) -> float:
+    """How long one input may take: five minutes, and two runs (one is warm-up) at ten million MACs a second.
+
+    A busy core that emulates tuned kernels does 60 (armv7) to 120 million (arm64).
+    """
+    return 300.0 + 2 * sum(step.macs for step in artifact.steps) / 10e6
 
 
 def why_absent(target: Target) -> str:

@@ -10,7 +10,7 @@ import pytest
 from edgevision import target as targets
 from edgevision.artifact import Artifact
 from edgevision.errors import DeviceError, ToolchainError, VerificationError
-from edgevision.measure.emulator import Emulator, why_absent, why_no_runner
+from edgevision.measure.emulator import Emulator, patience_s, why_absent, why_no_runner
 from edgevision.measure.verify import emulated_inputs, verify
 from tests.measure.fakes import artifact, reference
 from tests.runtime.fake_artifact import ARM64, NATIVE, SOURCE, build
@@ -44,6 +44,11 @@ def test_a_right_artifact_is_verified(right: Artifact, runner: Path) -> None:
 def test_an_android_library_finds_its_libc(right: Artifact, runner: Path) -> None:
     android = targets.load("arm64-android")
     assert verify(right, Emulator(target=android, runner=runner), reference(), count=1).passed
+
+
+def test_patience_grows_with_the_network(right: Artifact) -> None:
+    large = replace(right, steps=(replace(right.steps[0], macs=28_000_000_000), right.steps[1]))
+    assert patience_s(right) == pytest.approx(300, rel=1e-3) and patience_s(large) == pytest.approx(5900)
 
 
 @needs_qemu
@@ -98,6 +103,8 @@ def test_what_is_missing_is_named(tmp_path: Path, right: Artifact, runner: Path)
     assert why_absent(targets.load("native")) == "target native names no emulator"
 
 
-@pytest.mark.parametrize(("macs", "count"), [(0, 3), (1_000_000, 3), (150_000_000, 3), (300_000_000, 1), (10**10, 1)])
+@pytest.mark.parametrize(
+    ("macs", "count"), [(0, 3), (1_000_000, 3), (150_000_000, 3), (300_000_000, 2), (500_000_000, 1), (10**10, 1)]
+)
 def test_large_networks_are_emulated_on_fewer_inputs(macs: int, count: int) -> None:
     assert emulated_inputs(macs) == count

@@ -1,7 +1,7 @@
-"""Import TVM without torch. tvm_ffi 0.1.14 imports torch where it is installed, which takes seconds.
+"""Import TVM without torch. tvm_ffi 0.1.14 imports torch where it is installed, which takes seconds and is not needed.
 
-Nothing here needs that. It does so to avoid a clash of symbols that was seen on Windows alone (its __init__.py says). Torch
-that is imported later works beside it; torch that is imported already stays. The verbs that use TVM import this module first.
+It does so to avoid a clash of symbols that was seen on Windows alone (its __init__.py says). Torch that is imported
+later works beside it; torch that is imported already stays. The verbs that use TVM import this module first.
 """
 
 from __future__ import annotations

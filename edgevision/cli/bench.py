@@ -34,6 +34,6 @@ def bench(file: Path, threads: int | None, seconds: float, precision: float, top
     if as_json:
         click.echo(dumps(benchmark_report(artifact, latency)), nl=False)
         return
-    from rich.console import Console
+    from edgevision.report import console
 
-    Console().print(benchmark_view(artifact, latency, top))
+    console.stdout().print(benchmark_view(artifact, latency, top))

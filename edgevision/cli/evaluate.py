@@ -60,6 +60,6 @@ def evaluate(
     if as_json:
         click.echo(dumps(evaluation_report(evaluation, dataset)), nl=False)
         return
-    from rich.console import Console
+    from edgevision.report import console
 
-    Console().print(evaluation_view(evaluation, dataset))
+    console.stdout().print(evaluation_view(evaluation, dataset))

@@ -34,6 +34,6 @@ def inspect(file: Path, as_json: bool) -> None:
     if as_json:
         click.echo(dumps(report), nl=False)
         return
-    from rich.console import Console
+    from edgevision.report import console
 
-    Console().print(view)
+    console.stdout().print(view)

@@ -6,25 +6,24 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 
-from edgevision.report.table import size
+from edgevision.report.table import size, thousands
 
 
 def manifest_view(described: Mapping[str, Any]) -> RenderableType:
     """The manifest's facts, then one line a fused operator."""
-    facts = Table(
-        title=f"{described['name']} for {described['target']['name']}", title_justify="left", show_header=False
-    )
+    title = f"{described['name']} for {described['target']['name']}"
+    facts = Table("", Column(overflow="fold"), title=title, title_justify="left", show_header=False)
     for label, text in _facts(described):
         facts.add_row(label, text)
     steps = Table(title="fused operators, in the order they run", title_justify="left")
     steps.add_column("operator", overflow="fold")
     steps.add_column("fused from", overflow="fold")
-    steps.add_column("MACs", justify="right")
+    steps.add_column("MACs", justify="right", no_wrap=True)
     steps.add_column("schedule")
     for step in described["steps"]:
-        steps.add_row(step["name"], " ".join(step["ops"]), f"{step['macs']:,}", step["schedule"])
+        steps.add_row(step["name"], " ".join(step["ops"]), thousands(step["macs"]), step["schedule"])
     return Group(facts, steps)
 
 

@@ -20,13 +20,13 @@ def benchmark_report(artifact: Artifact, latency: Latency) -> Json:
 def benchmark_view(artifact: Artifact, latency: Latency, top: int) -> RenderableType:
     """Whole runs, then the ``top`` longest operators."""
     table = Table(title=f"{artifact.path} on {latency.device.cpu or latency.device.name}", title_justify="left")
-    for column in ("threads", "median", "95 % interval", "p90", "fastest", "spread", "samples"):
-        table.add_column(column, justify="right")
+    for column in ("threads", "median", "95 % interval (ms)", "p90", "fastest", "spread", "samples"):
+        table.add_column(column, justify="right", no_wrap=True)
     interval = latency.interval_ms
     table.add_row(
         f"{latency.threads}",
         f"{latency.median_ms:.4g} ms",
-        "-" if interval is None else f"{interval[0]:.4g} to {interval[1]:.4g} ms",
+        "-" if interval is None else f"{interval[0]:.4g} to {interval[1]:.4g}",
         f"{latency.p90_ms:.4g} ms",
         f"{latency.min_ms:.4g} ms",
         f"{latency.spread:.1%}",

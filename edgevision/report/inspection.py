@@ -9,11 +9,11 @@ from pathlib import Path
 
 import onnx
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 
 from edgevision.counting import Counts, NodeCount, count
 from edgevision.report.json import Json, document
-from edgevision.report.table import size
+from edgevision.report.table import size, thousands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +69,14 @@ def inspection_report(found: Inspection) -> Json:
 
 def inspection_view(found: Inspection) -> RenderableType:
     """The same for people: the layers are those that hold weights or multiply."""
-    facts = Table(title=str(found.path), title_justify="left", show_header=False)
+    facts = Table("", Column(overflow="fold"), title=str(found.path), title_justify="left", show_header=False)
     for label, text in _facts(found):
         facts.add_row(label, text)
     layers = Table(title="layers with weights or multiplications", title_justify="left")
     layers.add_column("layer", overflow="fold")
     layers.add_column("operator")
     for column in ("output", "MACs", "parameters", "weights", "result"):
-        layers.add_column(column, justify="right")
+        layers.add_column(column, justify="right", no_wrap=True)
     for node in found.counts.per_node:
         if node.parameters or node.macs != 0:
             layers.add_row(*_cells(node))
@@ -115,8 +115,8 @@ def _cells(layer: NodeCount) -> tuple[str, ...]:
         layer.name,
         layer.op,
         "?" if layer.output_shape is None else "x".join(map(str, layer.output_shape)) or "1",
-        "?" if layer.macs is None else f"{layer.macs:,}",
-        f"{layer.parameters:,}",
+        "?" if layer.macs is None else thousands(layer.macs),
+        thousands(layer.parameters),
         size(layer.weight_bytes),
         "?" if layer.output_bytes is None else size(layer.output_bytes),
     )

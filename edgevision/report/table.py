@@ -57,6 +57,16 @@ def size(count_bytes: int) -> str:
     return f"{value:.3g} {unit}"
 
 
+def thousands(number: int) -> str:
+    """A count in three digits: 10.8 M; the exact number below a thousand."""
+    value, unit = float(number), ""
+    for larger in (" k", " M", " G"):
+        if value < 999.5:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.3g}{unit}"
+
+
 def verified(record: Verification) -> str:
     """How it was verified, in a few words: "qemu, 1 input"."""
     if record.how == "skipped":

@@ -13,7 +13,7 @@ from edgevision.latency import Latency
 from edgevision.outcome import Outcome
 from edgevision.report.accuracy import evaluation_view
 from edgevision.report.benchmark import benchmark_view
-from edgevision.report.table import compile_table, profile_table, size
+from edgevision.report.table import compile_table, profile_table, size, thousands
 
 
 def text(view: RenderableType, width: int = 100) -> str:
@@ -55,7 +55,7 @@ def test_the_profile_names_the_longest_operators(outcomes: tuple[Outcome, ...], 
 
 def test_a_benchmark(outcomes: tuple[Outcome, ...], latency: Latency) -> None:
     printed = text(benchmark_view(outcomes[0].artifact, latency, top=0), width=120)
-    assert "5.15 ms" in printed and "5 to 9.9 ms" in printed and "longest" not in printed
+    assert "5.15 ms" in printed and "5 to 9.9" in printed and "longest" not in printed
 
 
 def test_an_evaluation() -> None:
@@ -73,3 +73,10 @@ def test_an_evaluation() -> None:
 )
 def test_sizes(count: int, shown: str) -> None:
     assert size(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"), [(0, "0"), (999, "999"), (10_838_016, "10.8 M"), (20_716_000_000, "20.7 G")]
+)
+def test_counts(count: int, shown: str) -> None:
+    assert thousands(count) == shown

@@ -21,7 +21,7 @@ from edgevision.schedule.register_tile import (
     Buffer, Expr, Lanes, accumulator, broadcast, lanes, load, loop, read, split_index, write, zero,
 )  # fmt: skip
 from edgevision.schedule.scheduled import Scheduled
-from edgevision.schedule.tail import Tail, elementwise_tail, parameters
+from edgevision.schedule.tail import Tail, elementwise_tail, ignores_rows, parameters
 from edgevision.schedule.workload import Workload, dtype_of, rebuild, shape_of
 from edgevision.target import Target
 
@@ -48,6 +48,7 @@ class Plan:
 
     geometry: Geometry
     flat: bool
+    straight: bool  # flat, and nothing behind the anchor depends on the row
     rows: int
     columns: int
     tile: int
@@ -74,7 +75,7 @@ def schedule(workload: Workload, target: Target) -> Scheduled | None:
     shape = geometry(workload, found[0])
     if shape is None or dtype_of(shape.source) != "float32":
         return None
-    plan = _plan(shape, target)
+    plan = _plan(shape, target, straight=ignores_rows(workload, *found))
     weight_number = next(i for i, p in enumerate(workload.params) if p.same_as(shape.weights))
     scratch = (shape_of(shape.padded.buffer),) if shape.padded else ()
     with IRBuilder() as builder:
@@ -95,7 +96,7 @@ def schedule(workload: Workload, target: Target) -> Scheduled | None:
     return Scheduled(func=func, schedule=name, relay={weight_number: lambda w: pack(w, plan)}, scratch=scratch)
 
 
-def _plan(g: Geometry, target: Target) -> Plan:
+def _plan(g: Geometry, target: Target, *, straight: bool) -> Plan:
     flat = (g.kh, g.kw, g.strides) == (1, 1, (1, 1)) and g.padded is None
     rows, columns = (1, g.n * g.ho * g.wo) if flat else (g.n * g.ho, g.wo)
     channels = g.co // g.groups
@@ -113,7 +114,7 @@ def _plan(g: Geometry, target: Target) -> Plan:
     rest = Block(first, left, first * reduction) if left else None
     weight_bytes, data_bytes = 4 * reduction * channels, 4 * g.n * g.h * g.w * g.ci
     return Plan(
-        geometry=g, flat=flat, rows=rows, columns=columns, tile=tile.pixels, full=full, block=block, rest=rest,
+        geometry=g, flat=flat, straight=straight, rows=rows, columns=columns, tile=tile.pixels, full=full, block=block, rest=rest,
         step=4 if lane_form else 1, channels_first=weight_bytes > data_bytes and full > 1,
     )  # fmt: skip
 
@@ -247,11 +248,14 @@ def _spread(element: Any, lane: int, step: int, width: int) -> Expr:
 def _position(plan: Plan, row: Expr, column: Expr, ky: Expr, kx: Expr) -> tuple[Expr, ...]:
     g = plan.geometry
     if plan.flat:
-        return split_index(column, g.prefix)
+        # Dense rows follow each other: the last prefix axis may run past its extent.
+        return (*(T.int64(0) for _ in g.prefix[1:]), column)
     n, y = split_index(row, (g.n, g.ho))
     return n, y * g.strides[0] + ky * g.dilations[0], column * g.strides[1] + kx * g.dilations[1]
 
 
 def _output_position(plan: Plan, row: Expr, column: Expr) -> tuple[Expr, ...]:
     g = plan.geometry
+    if plan.flat and plan.straight:
+        return (*(T.int64(0) for _ in g.prefix[1:]), column)
     return split_index(column, g.prefix) if plan.flat else (*split_index(row, (g.n, g.ho)), column)

@@ -78,6 +78,28 @@ def elementwise_tail(workload: Workload) -> tuple[Stage, Stage] | None:
     return (anchor, last) if exact else None
 
 
+def ignores_rows(workload: Workload, anchor: Stage, last: Stage) -> bool:
+    """Whether every tensor behind the anchor is either as large as the output or the same for all pixels: then pixels may be
+    numbered through, and index arithmetic by rows is not needed."""
+    prefix = shape_of(last.buffer)[:-1]
+    whole = True
+
+    def element(buffer: Buffer, indices: Sequence[Expr]) -> Expr:
+        nonlocal whole
+        stage = workload.producer(buffer)
+        if stage is None:
+            own = shape_of(buffer)[:-1]
+            whole = whole and (own == prefix or all(n == 1 for n in own))
+            return buffer[tuple(indices)]
+        if stage is anchor:
+            return buffer[tuple(indices)]
+        return rebuild(stage.value, dict(zip(stage.axes, indices, strict=True)), element)
+
+    if last is not anchor:
+        rebuild(last.value, {}, element)
+    return whole
+
+
 def _same_place(indices: Sequence[Expr], axes: Sequence[Any], shape: Sequence[int]) -> bool:
     return all(n == 1 or i.same_as(a) for i, a, n in zip(indices, axes, shape, strict=True))
 

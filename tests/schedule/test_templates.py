@@ -1,0 +1,117 @@
+"""The templates against float64 on geometries that nobody chose by hand, and what each must leave to the generic schedule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tvm import te, tirx
+
+from edgevision.lower.compute.convolution import conv2d
+from edgevision.schedule.apply import schedule_workload
+from edgevision.target import load
+from tests.schedule.workloads import NATIVE, Case, convolution, prim_func, product, relative_error, run
+
+TOLERANCE = 3e-6
+"""float32 sums of at most some 500 terms against float64: sqrt(500) * 2**-24 is 1.3e-6 of the largest."""
+
+NARROW = replace(load("x86_64"), name="narrow")
+ARMS_SHAPE = replace(NARROW, vector_bits=128, vector_registers=32)
+
+extents = st.integers(1, 13)
+
+
+@st.composite
+def geometries(draw: st.DrawFn) -> dict[str, object]:
+    kh, kw = draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    dilations = (draw(st.integers(1, 2)), draw(st.integers(1, 2)))
+    pads = tuple(draw(st.integers(0, 3)) for _ in range(4))
+    reach = ((kh - 1) * dilations[0] + 1, (kw - 1) * dilations[1] + 1)
+    h = draw(st.integers(max(1, reach[0] - pads[0] - pads[2]), 14))
+    w = draw(st.integers(max(1, reach[1] - pads[1] - pads[3]), 14))
+    groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
+    ci, co = groups * draw(st.integers(1, 12)), groups * draw(st.integers(1, 40))
+    if draw(st.booleans()):
+        ci = co = groups = draw(st.integers(2, 40))
+    return {
+        "shape": (draw(st.integers(1, 2)), h, w, ci), "channels": co, "kernel": (kh, kw),
+        "strides": (draw(st.integers(1, 3)), draw(st.integers(1, 3))), "pads": pads, "dilations": dilations,
+        "groups": groups, "residual": draw(st.booleans()),
+    }  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(geometries(), st.sampled_from([NATIVE, NARROW, ARMS_SHAPE]))
+def test_any_geometry_equals_float64(geometry: dict[str, object], target: object) -> None:
+    case = convolution(**geometry)
+    scheduled, result = run(case, target)
+    assert scheduled.schedule.startswith("template:")
+    assert relative_error(result, case.expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("prefix", [(1,), (7,), (2, 5), (2, 3, 4)])
+@pytest.mark.parametrize("columns", [1, 10, 33, 100])
+def test_a_product_by_a_matrix_is_a_convolution(prefix: tuple[int, ...], columns: int) -> None:
+    case = product(prefix, 24, columns)
+    scheduled, result = run(case)
+    assert scheduled.schedule.startswith("template:conv2d")
+    assert relative_error(result, case.expected) < TOLERANCE
+
+
+def test_a_constant_that_differs_by_row_is_read_by_row() -> None:
+    """Near miss of the flat pixel numbering."""
+    case = convolution((1, 5, 6, 8), 16, (1, 1), row_bias=True)
+    _, result = run(case)
+    assert relative_error(result, case.expected) < TOLERANCE
+
+
+def test_flat_pixels_cross_images() -> None:
+    case = convolution((3, 5, 7, 8), 16, (1, 1), residual=True)
+    _, result = run(case)
+    assert relative_error(result, case.expected) < TOLERANCE
+
+
+def test_the_kernel_wider_than_the_image() -> None:
+    """Every column is a border: 51 taps on 9 pixels."""
+    case = convolution((1, 9, 9, 18), 18, (5, 51), pads=(2, 25, 2, 25), groups=18)
+    scheduled, result = run(case)
+    assert "depthwise" in scheduled.schedule
+    assert relative_error(result, case.expected) < TOLERANCE
+
+
+def _behind(tail: object) -> Case:
+    x, w = te.placeholder((1, 6, 6, 8), name="x"), te.placeholder((1, 1, 8, 16), name="w")
+    y = conv2d(x, w, strides=(1, 1), pads=(0, 0, 0, 0), dilations=(1, 1), groups=1)
+    rng = np.random.default_rng(0)
+    ax = rng.standard_normal((1, 6, 6, 8)).astype(np.float32)
+    aw = rng.standard_normal((1, 1, 8, 16)).astype(np.float32)
+    value = np.einsum("nhwi,io->nhwo", ax.astype(np.float64), aw[0, 0].astype(np.float64))
+    z, expected = tail(y, value)
+    return Case(func=prim_func([x, w, z]), operands=(ax, aw), expected=expected)
+
+
+NEAR_MISSES = {
+    "transposed tail": lambda y, v: (
+        te.compute((1, 6, 6, 16), lambda n, a, b, c: y[n, b, a, c], name="t"), v.transpose(0, 2, 1, 3)),
+    "smaller tail": lambda y, v: (te.compute((1, 3, 6, 16), lambda n, a, b, c: y[n, a, b, c], name="s"), v[:, :3]),
+    "shifted tail": lambda y, v: (
+        te.compute((1, 6, 6, 16), lambda n, a, b, c: y[n, tirx.min(a + 1, 5), b, c], name="h"),
+        np.concatenate([v[:, 1:], v[:, 5:]], 1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tail", NEAR_MISSES.values(), ids=NEAR_MISSES)
+def test_what_is_not_elementwise_is_left_to_the_generic_schedule(tail: object) -> None:
+    case = _behind(tail)
+    scheduled, result = run(case)
+    assert scheduled.schedule == "default:loops"
+    assert relative_error(result, case.expected) < TOLERANCE
+
+
+def test_float64_is_left_to_the_generic_schedule() -> None:
+    x, w = te.placeholder((1, 4, 4, 8), "float64", name="x"), te.placeholder((1, 1, 8, 8), "float64", name="w")
+    y = conv2d(x, w, strides=(1, 1), pads=(0, 0, 0, 0), dilations=(1, 1), groups=1)
+    assert schedule_workload(prim_func([x, w, y]), NATIVE).schedule == "default:loops"

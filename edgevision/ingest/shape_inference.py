@@ -6,7 +6,9 @@ import onnx
 from onnx import helper, shape_inference
 
 from edgevision.errors import ModelFileError
+from edgevision.ingest.proto_types import is_static
 
+KEEPS_SHAPE = frozenset({"GroupNormalization"})
 WEIGHT_ELEMENTS = 1024  # shapes depend on the values of shapes, axes, scales: none has this many elements
 
 
@@ -37,6 +39,8 @@ def infer_shapes(proto: onnx.ModelProto, where: str) -> None:
     bare = skeleton(proto)
     try:
         inferred = shape_inference.infer_shapes(bare, check_type=True, strict_mode=True, data_prop=True)
+        while _complete(inferred.graph):
+            inferred = shape_inference.infer_shapes(inferred, check_type=True, strict_mode=True, data_prop=True)
     except shape_inference.InferenceError as error:
         raise ModelFileError(where, f"its shapes do not fit together: {' '.join(str(error).split())}") from error
     weights = {tensor.name for tensor in proto.graph.initializer}
@@ -44,6 +48,19 @@ def infer_shapes(proto: onnx.ModelProto, where: str) -> None:
     proto.graph.value_info.extend(value for value in inferred.graph.value_info if value.name not in weights)
     del proto.graph.output[:]
     proto.graph.output.extend(inferred.graph.output)
+
+
+def _complete(graph: onnx.GraphProto) -> bool:
+    """Give the results of KEEPS_SHAPE the type of their first input where onnx 1.23 infers none; True if there was one."""
+    values = {value.name: value for value in [*graph.input, *graph.value_info, *graph.output]}
+    found = False
+    for node in graph.node:
+        source, result = values.get(node.input[0]) if node.input else None, values.get(node.output[0])
+        if node.op_type in KEEPS_SHAPE and source is not None and is_static(source) and not (result and is_static(result)):
+            target = result if result is not None else graph.value_info.add(name=node.output[0])
+            target.type.CopyFrom(source.type)
+            found = True
+    return found
 
 
 def _copy(source: onnx.ModelProto | onnx.GraphProto, target: onnx.ModelProto | onnx.GraphProto, field: str) -> None:

@@ -30,9 +30,8 @@ def global_reduction(graph: Graph, node: Node) -> bool:
 def global_window(graph: Graph, node: Node) -> bool:
     """A pool whose only window is the image -> GlobalAveragePool, GlobalMaxPool."""
     a, shape = node.attributes, graph.shape(node.inputs[0])
-    is_whole = tuple(a["kernel_shape"]) == shape[2:] and not any(a["pads"]) and all(d == 1 for d in a["dilations"])
-    single = all(extent == 1 for extent in graph.shape(node.output)[2:])
-    if len(node.outputs) > 1 or len(shape) != 4 or not is_whole or not single:
+    is_whole = tuple(a["kernel_shape"]) == shape[2:] and not any(a["pads"])
+    if len(node.outputs) > 1 or len(shape) != 4 or not is_whole:
         return False
     graph.replace(node, GLOBAL[node.op], node.inputs)
     return True

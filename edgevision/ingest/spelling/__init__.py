@@ -33,7 +33,7 @@ Operators
                                only for tf_crop_and_resize.
   Cast                         CastLike is Cast.   Dropout is gone.
   Gather*, Scatter*            constant indices are not negative. Scatter is ScatterElements.
-  GroupNormalization           scale and bias one value a channel (opset 21).   GridSample: modes as from opset 20.
+  GridSample                   modes as from opset 20.
 
 Anything else arrives as it was written.
 """

@@ -82,20 +82,6 @@ def _count_from_start(graph: Graph, node: Node, extent: int | np.ndarray) -> Non
         graph.set_inputs(node, [node.inputs[0], graph.constant(counted, node.inputs[1]), *node.inputs[2:]])
 
 
-def group_normalization(graph: Graph, node: Node, opset: int) -> None:
-    """Before opset 21 scale and bias held one value a group: repeat them for each channel."""
-    channels, groups = graph.shape(node.inputs[0])[1], node.attributes["num_groups"]
-    if opset >= 21 or channels == groups:
-        return
-    parameters = [graph.constants.get(name) for name in node.inputs[1:]]
-    if any(value is None for value in parameters):
-        raise UnsupportedOperatorError(
-            "GroupNormalization", node.name, opset, "its scale or bias is computed at run time"
-        )
-    wide = [graph.constant(np.repeat(v, channels // groups), node.name) for v in parameters if v is not None]
-    graph.set_inputs(node, [node.inputs[0], *wide])
-
-
 def grid_sample(graph: Graph, node: Node, opset: int) -> None:
     """Mode names as from opset 20."""
     del graph, opset
@@ -113,6 +99,5 @@ SPELLINGS = {
     "Scatter": scatter,
     "ScatterElements": scatter,
     "ScatterND": gather_nd,
-    "GroupNormalization": group_normalization,
     "GridSample": grid_sample,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgevision.errors import UnsupportedOperatorError
 from edgevision.ingest.graph import Graph, Node
 
 
@@ -26,6 +27,9 @@ def resize(graph: Graph, node: Node, opset: int) -> None:
             choose = min if policy == "not_larger" else max
             scale = choose(a["sizes"][i] / before[axis] for i, axis in enumerate(axes))
             scales = [scale if axis in axes else 1.0 for axis in range(rank)]
+            if [int(extent * s) for extent, s in zip(before, scales, strict=True)] != list(after):
+                reason = f"{policy} rounds its sizes up, so that no scale gives them"
+                raise UnsupportedOperatorError(node.op, node.name, opset, reason)
     a.pop("keep_aspect_ratio_policy", None)
     roi = [float(value) for value in a.pop("roi", None) or []]
     if a.get("coordinate_transformation_mode") == "tf_crop_and_resize":

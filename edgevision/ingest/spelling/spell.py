@@ -103,7 +103,7 @@ def _move_inputs(graph: Graph, node: Node, opset: int) -> None:
             kept[index] = ""
             node.attributes[attribute] = value.item() if attribute in SCALARS else np.ravel(value).tolist()
         elif node.op != "Clip":
-            reason = f"its {attribute} are computed at run time"
+            reason = f"its {attribute} {'is' if attribute in SCALARS else 'are'} computed at run time"
             raise UnsupportedOperatorError(node.op, node.name, opset, reason)
     if node.op == "OneHot":
         kept = [kept[0], kept[2]]

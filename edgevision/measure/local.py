@@ -68,12 +68,19 @@ class LocalDevice:
         command = [sys.executable, "-m", "edgevision.measure.local_process", str(artifact.path), str(folder)]
         text = json.dumps({"threads": self.threads, **request})
         try:
-            done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=self.timeout_s)
+            done = subprocess.run(
+                command, input=text, capture_output=True, text=True, timeout=self.timeout_s, env=_environment()
+            )
         except subprocess.TimeoutExpired as error:
             raise DeviceError(f"{artifact.path} ran for more than {self.timeout_s:.0f} s on this machine") from error
         check_exit(artifact.path, "on this machine", done.returncode, done.stderr)
         answer: Mapping[str, Any] = json.loads(done.stdout)
         return answer
+
+
+def _environment() -> dict[str, str]:
+    """The child imports the same edgevision as this process, installed or not."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 def cpu_name() -> str:

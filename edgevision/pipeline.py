@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import onnx
 
 from edgevision import ingest, target as targets
 from edgevision.artifact import Artifact
+from edgevision.divergence import explain
 from edgevision.errors import OutputFolderError, VerificationError
 from edgevision.link import package, toolchain
 from edgevision.lower.phases import check, lower
@@ -94,12 +96,23 @@ def compile_model(
     places = [_place(model, t, options, alone=len(chosen) == 1) for t in chosen]
     reference = Reference.of(model)
     progress("lowering")
-    program = lower(model, options.dump_ir)
+    with _libraries_built(chosen):
+        program = lower(model, options.dump_ir)
     outcomes = [
         _compile_for(target, model, program, reference, place, options, progress)
         for target, place in zip(chosen, places, strict=True)
     ]
     return Compilation(model=model, outcomes=tuple(outcomes))
+
+
+@contextmanager
+def _libraries_built(chosen: Sequence[Target]) -> Iterator[None]:
+    """Zig builds a C library for each new kind of static executable, some 40 s each: that goes on beside the lowering. A
+    failure surfaces when the executable is linked."""
+    with ThreadPoolExecutor(1) as background:
+        for target in chosen:
+            background.submit(toolchain.build_libc, target)
+        yield
 
 
 def read(source: Any, options: Options) -> Model:
@@ -144,9 +157,10 @@ def _compile_for(
             count = verify.emulated_inputs(macs) if isinstance(device, Emulator) else verify.NATIVE_INPUTS
             try:
                 record = verify.verify(artifact, device, reference, count=count)
-            except VerificationError:
+            except VerificationError as error:
                 _keep(scratch, options.keep_failed)
-                raise
+                progress(f"{target.name}: looking for the first tensor that is off")
+                raise explain(error, model, reference) from None
         else:
             record = verify.skipped()
         manifest.write(model, target, built, record)

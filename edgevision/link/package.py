@@ -49,8 +49,10 @@ def prepare(program: Program, target: Target, folder: Path, *, name: str, prefix
     )  # fmt: skip
 
 
-def link(program: Program, target: Target, scratch: Path, folder: Path, *, name: str, prefix: str = "") -> Artifact:
-    """Write ``name``.so, ``name``-bench and the header into ``folder``; ``scratch`` keeps the pieces.
+def link(
+    program: Program, target: Target, scratch: Path, folder: Path, *, name: str, prefix: str = "", bench: bool = True
+) -> Artifact:
+    """Write ``name``.so, the header and, unless told not to, ``name``-bench into ``folder``; ``scratch`` keeps the pieces.
 
     The manifest and the rewritten model are named in the artifact and written by the caller.
 
@@ -59,19 +61,19 @@ def link(program: Program, target: Target, scratch: Path, folder: Path, *, name:
         GateError: the library needs or exports what it must not.
     """
     pieces = prepare(program, target, scratch, name=name, prefix=prefix)
-    library, bench = folder / f"{name}.so", folder / f"{name}-bench"
+    library, executable = folder / f"{name}.so", folder / f"{name}-bench"
     exported = ("ev_get_api", *((f"{prefix}_get_api",) if prefix else ()))
     toolchain.link_library(
         target, objects=pieces.objects, sources=pieces.sources, output=library, exported=exported,
         soname=f"{name}.so",
     )  # fmt: skip
-    toolchain.link_bench(
-        target, objects=pieces.objects, sources=(*pieces.sources, NATIVE / "bench.c"), output=bench
-    )
+    if bench:
+        sources = (*pieces.sources, NATIVE / "bench.c")
+        toolchain.link_bench(target, objects=pieces.objects, sources=sources, output=executable)
     header = folder / "edgevision.h"
     shutil.copyfile(NATIVE / "edgevision.h", header)
     return Artifact(
-        path=library, header=header, bench=bench, model=folder / f"{name}.onnx", manifest=folder / f"{name}.json",
+        path=library, header=header, bench=executable, model=folder / f"{name}.onnx", manifest=folder / f"{name}.json",
         target=target.name, inputs=program.inputs, outputs=program.outputs, sha256=sha256(library),
         model_sha256=program.model_sha256, weight_bytes=pieces.weight_bytes, arena_bytes=pieces.arena_bytes,
         file_bytes=library.stat().st_size, versions=versions(), steps=tuple(c.step for c in program.calls),

@@ -31,7 +31,7 @@ def schedule_workload(func: tirx.PrimFunc, target: Target) -> Scheduled:
 def schedule(program: Program, target: Target) -> Program:
     """Every workload scheduled, weights re-laid as the schedules want them (each distinct layout once), scratch appended."""
     done = {
-        name: Scheduled(func=f, schedule="direct") if _is_scheduled(f) else schedule_workload(f, target)
+        name: Scheduled(func=f, schedule="template:copy") if _is_scheduled(f) else schedule_workload(f, target)
         for name, f in ((gv.name_hint, f) for gv, f in program.module.functions.items())
     }
     weights: list[np.ndarray] = []

@@ -36,7 +36,7 @@ def admit(proto: onnx.ModelProto, where: str) -> None:
         _known(node, opset)
         _inference_mode(node, opset)
     try:
-        checker.check_model(skeleton(proto))
+        checker.check_model(_with_ranks(skeleton(proto)))
     except checker.ValidationError as error:
         raise ModelFileError(where, f"is not valid ONNX: {_first_sentence(error)}") from error
 
@@ -59,6 +59,13 @@ def admit_folded(proto: onnx.ModelProto) -> None:
         _number_tensor(value)
     for tensor in proto.graph.initializer:
         _number_type(tensor.name, tensor.data_type)
+
+
+def _with_ranks(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The checker wants a rank for every input, which --input-shape may give later."""
+    for value in proto.graph.input:
+        value.type.tensor_type.shape.SetInParent()
+    return proto
 
 
 def _known(node: onnx.NodeProto, opset: int) -> None:

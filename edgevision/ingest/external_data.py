@@ -47,7 +47,8 @@ def _inside(folder: Path, location: str, tensor: str, path: Path) -> Path:
         raise ModelFileError(path, f"tensor {tensor!r} has external data without a location")
     posix, windows = PurePosixPath(location), PureWindowsPath(location)
     file = (folder / location).resolve()
-    if posix.is_absolute() or windows.drive or windows.root or ".." in posix.parts or not file.is_relative_to(folder):
+    leaves = posix.is_absolute() or windows.drive or windows.root or ".." in (*posix.parts, *windows.parts)
+    if leaves or not file.is_relative_to(folder):
         reason = f"external data {location!r} of tensor {tensor!r} points outside the model's folder"
         raise ModelFileError(path, f"{reason}; only files beside the model are read")
     if not file.is_file():

@@ -56,7 +56,12 @@ def _complete(graph: onnx.GraphProto) -> bool:
     found = False
     for node in graph.node:
         source, result = values.get(node.input[0]) if node.input else None, values.get(node.output[0])
-        if node.op_type in KEEPS_SHAPE and source is not None and is_static(source) and not (result and is_static(result)):
+        if (
+            node.op_type in KEEPS_SHAPE
+            and source is not None
+            and is_static(source)
+            and not (result and is_static(result))
+        ):
             target = result if result is not None else graph.value_info.add(name=node.output[0])
             target.type.CopyFrom(source.type)
             found = True

@@ -13,8 +13,9 @@ from typing import Any, TypeGuard
 import onnx
 from onnx import inliner
 
-from edgevision.errors import InputError
+from edgevision.errors import InputError, ModelFileError
 from edgevision.ingest.admission import admit, admit_folded
+from edgevision.ingest.external_data import external_tensors
 from edgevision.ingest.fold import constants_to_initializers, fold, require_static
 from edgevision.ingest.layouts import input_layout
 from edgevision.ingest.legal import flaws
@@ -119,6 +120,10 @@ def _open(source: Any, input_shapes: InputShapes | None) -> _Source:
 def _from_bytes(content: bytes, name: str, provenance: Mapping[str, str]) -> _Source:
     sha256 = hashlib.sha256(content).hexdigest()
     proto = parse(content, name)
+    if next(external_tensors(proto), None) is not None:
+        raise ModelFileError(
+            name, "keeps weights in external data; give the path of its .onnx file, or load them into it"
+        )
     return _Source(name=name, where=name, proto=proto, original=content, sha256=sha256, provenance=provenance)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from edgevision.errors import InputError, ModelFileError, ShapeError, UnsupportedError
 
@@ -60,7 +61,7 @@ def export_program_file(path: Path) -> bytes:
     try:
         with _quiet():
             program = torch.export.load(path)
-    except (RuntimeError, ValueError, KeyError, OSError, EOFError, AssertionError) as error:
+    except (RuntimeError, ValueError, KeyError, OSError, EOFError, AssertionError, BadZipFile) as error:
         raise ModelFileError(
             path, "is not a file of torch.export.save, or was written by another version of torch"
         ) from error

@@ -83,9 +83,17 @@ def test_a_pattern_that_is_read_elsewhere_is_refused(body, reason):
 HARD_SIGMOIDS = {
     "g / 6": (f"{GATE} y = Div(g, six)", 1 / 6, 0.5),
     "g * 1/6": (f"{GATE} y = Mul(sixth, g)", 1 / 6, 0.5),
-    "clip(x / 5 + 1/2, 0, 1)": ("f = Constant<value = float {5.0}>() d = Div(x, f) a = Add(d, half) y = Clip(a, zero, one)", 0.2, 0.5),
+    "clip(x / 5 + 1/2, 0, 1)": (
+        "f = Constant<value = float {5.0}>() d = Div(x, f) a = Add(d, half) y = Clip(a, zero, one)",
+        0.2,
+        0.5,
+    ),
     "clip(x, 0, 6) / 6": ("g = Clip(x, zero, six) y = Div(g, six)", 1 / 6, 0.0),
-    "clip(3 - x)": ("n = Constant<value = float {-1.0}>() m = Mul(x, n) a = Add(m, three) g = Clip(a, zero, six) y = Div(g, six)", -1 / 6, 0.5),
+    "clip(3 - x)": (
+        "n = Constant<value = float {-1.0}>() m = Mul(x, n) a = Add(m, three) g = Clip(a, zero, six) y = Div(g, six)",
+        -1 / 6,
+        0.5,
+    ),
 }
 
 
@@ -111,7 +119,9 @@ def test_no_hard_sigmoid(body):
 
 
 def test_a_shared_clip_keeps_the_division():
-    model = read(f"{GATE} y = Div(g, six) z = Neg(g)", border="(float[1,4,5,5] x) => (float[1,4,5,5] y, float[1,4,5,5] z)")
+    model = read(
+        f"{GATE} y = Div(g, six) z = Neg(g)", border="(float[1,4,5,5] x) => (float[1,4,5,5] y, float[1,4,5,5] z)"
+    )
     assert counted(model)["Clip"] == 1
     assert "also read by" in refused(model, "hard-sigmoid")[0]
 
@@ -137,7 +147,10 @@ SMOOTH = {
     "x sigmoid(x)": ("s = Sigmoid(x) y = Mul(x, s)", "Silu"),
     "sigmoid(x) x": ("s = Sigmoid(x) y = Mul(s, x)", "Silu"),
     "x / (1 + exp(-x))": ("n = Neg(x) e = Exp(n) d = Add(e, one) y = Div(x, d)", "Silu"),
-    "x / (exp(-1 x) + 1)": ("m = Constant<value = float {-1.0}>() n = Mul(x, m) e = Exp(n) d = Add(one, e) y = Div(x, d)", "Silu"),
+    "x / (exp(-1 x) + 1)": (
+        "m = Constant<value = float {-1.0}>() n = Mul(x, m) e = Exp(n) d = Add(one, e) y = Div(x, d)",
+        "Silu",
+    ),
     "1 / (1 + exp(-x))": ("n = Neg(x) e = Exp(n) d = Add(e, one) y = Div(one, d)", "Sigmoid"),
     "reciprocal": ("n = Neg(x) e = Exp(n) d = Add(e, one) y = Reciprocal(d)", "Sigmoid"),
     "x reciprocal": ("n = Neg(x) e = Exp(n) d = Add(e, one) s = Reciprocal(d) y = Mul(x, s)", "Silu"),
@@ -155,7 +168,10 @@ def test_smooth_activations(body, op):
 NOT_SMOOTH = {
     "sigmoid of another tensor": ("n = Neg(x) s = Sigmoid(n) y = Mul(x, s)", "Silu"),
     "no minus": ("e = Exp(x) d = Add(e, one) y = Div(x, d)", "Silu"),
-    "twice the exponent": ("m = Constant<value = float {-2.0}>() n = Mul(x, m) e = Exp(n) d = Add(e, one) y = Div(x, d)", "Silu"),
+    "twice the exponent": (
+        "m = Constant<value = float {-2.0}>() n = Mul(x, m) e = Exp(n) d = Add(e, one) y = Div(x, d)",
+        "Silu",
+    ),
     "half plus exp": ("n = Neg(x) e = Exp(n) d = Add(e, half) y = Div(x, d)", "Silu"),
     "another numerator": ("n = Neg(x) e = Exp(n) d = Add(e, one) y = Div(three, d)", "Sigmoid"),
     "log(1/2 + exp(x))": ("e = Exp(x) a = Add(e, half) y = Log(a)", "Softplus"),
@@ -201,8 +217,16 @@ CURVES = {
     "erf(x * 0.7071)": (ERF.replace("1.4142135", "0.70710677").replace("Div", "Mul"), b"none"),
     "tanh": (TANH, b"tanh"),
     "tanh, x x x": (TANH.replace("q = Pow(x, p)", "w = Mul(x, x) q = Mul(w, x)"), b"tanh"),
-    "tanh, x (1 + k x^2)": (TANH.replace("q = Pow(x, p) c = Mul(q, k) i = Add(x, c)", "w = Mul(x, x) c = Mul(k, w) o = Add(c, one) i = Mul(x, o)"), b"tanh"),
-    "tanh, scaled first": (TANH.replace("i = Add(x, c) j = Mul(i, s)", "u = Mul(x, s) v = Mul(c, s) j = Add(u, v)"), b"tanh"),
+    "tanh, x (1 + k x^2)": (
+        TANH.replace(
+            "q = Pow(x, p) c = Mul(q, k) i = Add(x, c)", "w = Mul(x, x) c = Mul(k, w) o = Add(c, one) i = Mul(x, o)"
+        ),
+        b"tanh",
+    ),
+    "tanh, scaled first": (
+        TANH.replace("i = Add(x, c) j = Mul(i, s)", "u = Mul(x, s) v = Mul(c, s) j = Add(u, v)"),
+        b"tanh",
+    ),
 }
 
 

@@ -24,7 +24,9 @@ IMAGE = "(float[1,4,5,5] x) => (float[1,6,5,5] y)"
 
 @pytest.mark.parametrize(("linear", "weights"), LINEARS.values(), ids=LINEARS)
 def test_batch_norm_goes_into_what_is_before(linear, weights):
-    model = checked(network(f"{IMAGE} {{ {linear} y = BatchNormalization(h, scale, bias, mean, var) }}", **weights, **NORM))
+    model = checked(
+        network(f"{IMAGE} {{ {linear} y = BatchNormalization(h, scale, bias, mean, var) }}", **weights, **NORM)
+    )
     assert len(operators(model)) == 1
     assert model.proto.graph.node[0].op_type in ("Conv", "ConvTranspose")
 
@@ -44,7 +46,9 @@ def test_the_new_weights_are_rounded_once():
     made = {tuple(t.dims): t for t in model.proto.graph.initializer}
     from onnx.numpy_helper import to_array
 
-    np.testing.assert_array_equal(to_array(made[6, 4, 1, 1]), (exact["w"] * factor[:, None, None, None]).astype(np.float32))
+    np.testing.assert_array_equal(
+        to_array(made[6, 4, 1, 1]), (exact["w"] * factor[:, None, None, None]).astype(np.float32)
+    )
     np.testing.assert_array_equal(to_array(made[(6,)]), (exact["bias"] - factor * exact["mean"]).astype(np.float32))
 
 
@@ -61,7 +65,9 @@ ARITHMETIC = {
 @pytest.mark.parametrize("shape", [(1, 6, 1, 1), (6, 1, 1), (1,), ()], ids=str)
 @pytest.mark.parametrize("after", ARITHMETIC.values(), ids=ARITHMETIC)
 def test_channel_arithmetic(after, shape):
-    model = checked(network(f"{IMAGE} {{ h = Conv(x, w, b) {after} }}", w=random(6, 4, 1, 1), b=random(6), c=random(*shape, seed=7)))
+    model = checked(
+        network(f"{IMAGE} {{ h = Conv(x, w, b) {after} }}", w=random(6, 4, 1, 1), b=random(6), c=random(*shape, seed=7))
+    )
     assert operators(model) == ["Conv"]
 
 
@@ -126,14 +132,21 @@ def test_a_constant_that_varies_within_a_channel_stays(shape):
 
 
 def test_division_by_zero_stays():
-    model = ingest(network(f"{IMAGE} {{ h = Conv(x, w) y = Div(h, c) }}", w=random(6, 4, 1, 1), c=np.zeros((6, 1, 1), np.float32)), simplify=False)
+    model = ingest(
+        network(f"{IMAGE} {{ h = Conv(x, w) y = Div(h, c) }}", w=random(6, 4, 1, 1), c=np.zeros((6, 1, 1), np.float32)),
+        simplify=False,
+    )
     assert operators(model) == ["Conv", "Div"]
     assert "divides by zero" in refused(model, "fold-channel-arithmetic")[0]
 
 
 @pytest.mark.parametrize("op", ["Sub", "Div"])
 def test_a_constant_in_front_stays(op):
-    model = checked(network(f"{IMAGE} {{ h = Conv(x, w, b) y = {op}(c, h) }}", w=random(6, 4, 1, 1), b=random(6) + 30, c=random(6, 1, 1)))
+    model = checked(
+        network(
+            f"{IMAGE} {{ h = Conv(x, w, b) y = {op}(c, h) }}", w=random(6, 4, 1, 1), b=random(6) + 30, c=random(6, 1, 1)
+        )
+    )
     assert operators(model) == ["Conv", op]
 
 

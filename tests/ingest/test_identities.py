@@ -28,7 +28,7 @@ NOTHING = {
     "Transpose there and back": ("i = Transpose<perm = [0, 2, 3, 1]>(x) h = Transpose<perm = [0, 3, 1, 2]>(i)", {}),
     "MaxPool of one": ("h = MaxPool<kernel_shape = [1, 1]>(x)", {}),
     "AveragePool of one": ("h = AveragePool<kernel_shape = [1, 1]>(x)", {}),
-    "Resize by 1": ("h = Resize<mode = \"linear\">(x, , f)", {"f": np.ones(4, np.float32)}),
+    "Resize by 1": ('h = Resize<mode = "linear">(x, , f)', {"f": np.ones(4, np.float32)}),
     "times 1": ("h = Mul(x, c)", {"c": np.ones((1, 4, 1, 1), np.float32)}),
     "divided by 1": ("h = Div(x, c)", {"c": np.ones(1, np.float32)}),
     "plus 0": ("h = Add(c, x)", {"c": np.zeros((), np.float32)}),
@@ -62,7 +62,7 @@ SOMETHING = {
     "times nearly 1": ("y = Mul(x, c)", {"c": np.array([1, 1, 1, 1, 1, 1.0001], np.float32)}, "Mul"),
     "plus nearly 0": ("y = Add(x, c)", {"c": np.array([0, 0, 0, 0, 0, 1e-4], np.float32)}, "Add"),
     "crop and resize": (
-        "y = Resize<mode = \"linear\", coordinate_transformation_mode = \"tf_crop_and_resize\">(x, r, f)",
+        'y = Resize<mode = "linear", coordinate_transformation_mode = "tf_crop_and_resize">(x, r, f)',
         {"r": np.array([0, 0, 0, 0, 1, 1, 0.5, 0.5], np.float32), "f": np.array([1, 1, 2, 2], np.float32)},
         "Resize",
     ),

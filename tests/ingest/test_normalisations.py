@@ -50,7 +50,9 @@ NEAR_MISSES = {
     "two means": whitening("[3]").replace("v = ReduceMean<axes = [3]", "v = ReduceMean<axes = [2]"),
     "square of another tensor": whitening("[3]", square="s = Mul(x, x)"),
     "product of two": whitening("[3]", square="s = Mul(c, x)"),
-    "mean of another tensor": whitening("[3]").replace("keepdims = 1>(x)", "keepdims = 1>(n)").replace("m =", "n = Neg(x) m =", 1),
+    "mean of another tensor": whitening("[3]")
+    .replace("keepdims = 1>(x)", "keepdims = 1>(n)")
+    .replace("m =", "n = Neg(x) m =", 1),
     "other power": whitening("[3]", divide="q = Pow(w, two) y = Mul(c, q)"),
     "no root": whitening("[3]", divide="y = Div(c, w)"),
     "another numerator": whitening("[3]", divide="q = Sqrt(w) y = Div(x, q)"),
@@ -101,7 +103,11 @@ def test_parameters_also_join_a_norm_of_the_file():
     assert operators(read(body, **weights)) == ["LayerNormalization"]
 
 
-FOREIGN = {"along another axis": ("[-1]", (4, 1)), "channels of a layer norm": ("[-1]", (6, 1, 1)), "pixels": ("[1]", (4, 5))}
+FOREIGN = {
+    "along another axis": ("[-1]", (4, 1)),
+    "channels of a layer norm": ("[-1]", (6, 1, 1)),
+    "pixels": ("[1]", (4, 5)),
+}
 
 
 @pytest.mark.parametrize(("axes", "shape"), FOREIGN.values(), ids=FOREIGN)

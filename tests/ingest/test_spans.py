@@ -10,7 +10,12 @@ from tests.ingest.nets import attributes, checked, counted, network, operators, 
 GLOBAL = {
     "mean": ("y = ReduceMean<axes = [2, 3]>(x)", ["GlobalAveragePool"], "1,4,5,6", "1,4,1,1"),
     "mean, negative axes": ("y = ReduceMean<axes = [-1, -2]>(x)", ["GlobalAveragePool"], "1,4,5,6", "1,4,1,1"),
-    "mean without keepdims": ("y = ReduceMean<axes = [2, 3], keepdims = 0>(x)", ["GlobalAveragePool", "Reshape"], "1,4,5,6", "1,4"),
+    "mean without keepdims": (
+        "y = ReduceMean<axes = [2, 3], keepdims = 0>(x)",
+        ["GlobalAveragePool", "Reshape"],
+        "1,4,5,6",
+        "1,4",
+    ),
     "max": ("y = ReduceMax<axes = [2, 3]>(x)", ["GlobalMaxPool"], "1,4,5,6", "1,4,1,1"),
     "window": ("y = AveragePool<kernel_shape = [5, 6]>(x)", ["GlobalAveragePool"], "1,4,5,6", "1,4,1,1"),
     "max window": ("y = MaxPool<kernel_shape = [5, 6], strides = [3, 3]>(x)", ["GlobalMaxPool"], "1,4,5,6", "1,4,1,1"),
@@ -29,7 +34,11 @@ NOT_GLOBAL = {
     "three dimensions": ("y = ReduceMean<axes = [2, 3]>(x)", "1,4,5,6,7", "1,4,1,1,7"),
     "sum": ("y = ReduceSum(x, a)", "1,4,5,6", "1,4,1,1"),
     "smaller window": ("y = AveragePool<kernel_shape = [5, 5], strides = [1, 2]>(x)", "1,4,5,6", "1,4,1,1"),
-    "padded window": ("y = AveragePool<kernel_shape = [5, 6], pads = [0, 1, 0, 0], strides = [1, 2], count_include_pad = 1>(x)", "1,4,5,6", "1,4,1,1"),
+    "padded window": (
+        "y = AveragePool<kernel_shape = [5, 6], pads = [0, 1, 0, 0], strides = [1, 2], count_include_pad = 1>(x)",
+        "1,4,5,6",
+        "1,4,1,1",
+    ),
     "one dimension": ("y = AveragePool<kernel_shape = [5]>(x)", "1,4,5", "1,4,1"),
 }
 
@@ -62,8 +71,16 @@ def test_zero_padding_goes_into_the_convolution():
 NEAR_PADS = {
     "with ones": ("h = Pad(x, p, one) y = Conv(h, w)", PADS, "does not pad with zeros"),
     "with edges": ('h = Pad<mode = "edge">(x, p) y = Conv(h, w)', PADS, "does not pad with zeros"),
-    "channels": ("h = Pad(x, p) y = Conv(h, w)", np.array([0, 1, 1, 0, 0, 0, 1, 2], np.int64), "pads batch or channels"),
-    "read twice": ("h = Pad(x, p) g = Conv(h, w) m = ReduceMax<axes = [1, 2, 3]>(h) y = Add(g, m)", PADS, "also read by"),
+    "channels": (
+        "h = Pad(x, p) y = Conv(h, w)",
+        np.array([0, 1, 1, 0, 0, 0, 1, 2], np.int64),
+        "pads batch or channels",
+    ),
+    "read twice": (
+        "h = Pad(x, p) g = Conv(h, w) m = ReduceMax<axes = [1, 2, 3]>(h) y = Add(g, m)",
+        PADS,
+        "also read by",
+    ),
 }
 
 
@@ -79,12 +96,21 @@ def test_other_padding_stays(body, pads, reason):
 # --- channel shuffle -------------------------------------------------------------------------------------------------------
 
 
-def shuffle(middle=(1, 2, 3, 4, 5), perm=(0, 2, 1, 3, 4), after=(1, 6, 4, 5), more="", border="(float[1,6,4,5] x) => (float[1,6,4,5] y)"):
+def shuffle(
+    middle=(1, 2, 3, 4, 5),
+    perm=(0, 2, 1, 3, 4),
+    after=(1, 6, 4, 5),
+    more="",
+    border="(float[1,6,4,5] x) => (float[1,6,4,5] y)",
+):
     body = f"{border} {{ a = Reshape(x, m) b = Transpose<perm = {list(perm)}>(a) c = Reshape(b, e) y = Neg(c) {more} }}"
     return checked(network(body, m=np.array(middle, np.int64), e=np.array(after, np.int64)))
 
 
-@pytest.mark.parametrize(("middle", "perm"), [((1, 2, 3, 4, 5), (0, 2, 1, 3, 4)), ((1, 2, 3, 20), (0, 2, 1, 3)), ((0, 3, -1, 4, 5), (0, 2, 1, 3, 4))])
+@pytest.mark.parametrize(
+    ("middle", "perm"),
+    [((1, 2, 3, 4, 5), (0, 2, 1, 3, 4)), ((1, 2, 3, 20), (0, 2, 1, 3)), ((0, 3, -1, 4, 5), (0, 2, 1, 3, 4))],
+)
 def test_channel_shuffle(middle, perm):
     model = shuffle(middle, perm)
     assert operators(model) == ["ChannelShuffle", "Neg"]
@@ -124,7 +150,13 @@ def span(inside, border="(float[1,4,5,6] x) => (float[1,4,5,6] y)", opset=17, **
 def test_a_convnext_block_is_convolutions():
     """LayerNorm, 4 C, GELU, C, layer scale, with channels last: nothing is left but NCHW operators."""
     inside = "n = LayerNormalization<axis = -1>(t, g, b) h = MatMul(n, w) i = Add(h, c) a = Gelu(i) j = MatMul(a, v) u = Mul(j, s)"
-    weights = {"g": random(4), "b": random(4, seed=1), "w": random(4, 8, seed=2), "c": random(8, seed=3), "v": random(8, 4, seed=4)}
+    weights = {
+        "g": random(4),
+        "b": random(4, seed=1),
+        "w": random(4, 8, seed=2),
+        "c": random(8, seed=3),
+        "v": random(8, 4, seed=4),
+    }
     model = span(inside, opset=20, **weights, s=random(4, seed=5))
     assert operators(model) == ["ChannelLayerNormalization", "Conv", "Gelu", "Conv"]
 
@@ -147,8 +179,16 @@ def test_what_sinks(inside, weights, ops):
 FLOATING = {
     "computed matrix": ("u = MatMul(t, w)", "(float[1,4,5,6] x, float[4,4] w) => (float[1,4,5,6] y)", {}),
     "batched matrix": ("u = MatMul(t, w)", "(float[1,4,5,6] x) => (float[1,4,5,6] y)", {"w": random(5, 4, 4)}),
-    "norm over more": ("u = LayerNormalization<axis = 2>(t, g)", "(float[1,4,5,6] x) => (float[1,4,5,6] y)", {"g": random(6, 4)}),
-    "computed parameters": ("u = LayerNormalization<axis = 3>(t, g)", "(float[1,4,5,6] x, float[4] g) => (float[1,4,5,6] y)", {}),
+    "norm over more": (
+        "u = LayerNormalization<axis = 2>(t, g)",
+        "(float[1,4,5,6] x) => (float[1,4,5,6] y)",
+        {"g": random(6, 4)},
+    ),
+    "computed parameters": (
+        "u = LayerNormalization<axis = 3>(t, g)",
+        "(float[1,4,5,6] x, float[4] g) => (float[1,4,5,6] y)",
+        {},
+    ),
     "a tensor of NHWC": ("u = Add(t, z)", "(float[1,4,5,6] x, float[1,5,6,4] z) => (float[1,4,5,6] y)", {}),
     "a tensor that is narrower": (
         "v = Transpose<perm = [0, 2, 3, 1]>(z) u = Add(t, v)",

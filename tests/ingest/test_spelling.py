@@ -21,16 +21,22 @@ def read(body, border="(float[2,4,6,7] x) => (float[?] y)", opset=17, **weights)
 def body_of(opset):
     """Conv, Clip, Slice, Pad, ReduceSum, Squeeze, Unsqueeze, Split, Softmax, Upsample or Resize as each opset writes them."""
     clip = "c = Clip<min = 0.0, max = 6.0>(k)" if opset < 11 else "c = Clip(k, low, high)"
-    slice_ = "s = Slice<starts = [1, -5], ends = [4, 100], axes = [1, 2]>(c)" if opset < 10 else "s = Slice(c, starts, ends, axes)"
+    slice_ = (
+        "s = Slice<starts = [1, -5], ends = [4, 100], axes = [1, 2]>(c)"
+        if opset < 10
+        else "s = Slice(c, starts, ends, axes)"
+    )
     pad = "p = Pad<pads = [0, 0, 1, 0, 0, 0, 0, 2], value = 1.5>(s)" if opset < 11 else "p = Pad(s, pads, fill)"
-    resize = {9: "r = Upsample<mode = \"nearest\">(p, scales)", 10: "r = Resize(p, scales)"}
+    resize = {9: 'r = Upsample<mode = "nearest">(p, scales)', 10: "r = Resize(p, scales)"}
     total = "t = ReduceSum<axes = [-1], keepdims = 0>(z)" if opset < 13 else "t = ReduceSum<keepdims = 0>(z, last)"
     up = "u = Unsqueeze<axes = [0, 3]>(t)" if opset < 13 else "u = Unsqueeze(t, two)"
     down = "q = Squeeze<axes = [0]>(u)" if opset < 13 else "q = Squeeze(u, first)"
     split = "f, g = Split<axis = 1, split = [1, 2]>(q)" if opset < 13 else "f, g = Split<axis = 1>(q, parts)"
-    z = resize.get(opset, "r = Resize<coordinate_transformation_mode = \"asymmetric\", nearest_mode = \"floor\">(p, roi, scales)")
+    z = resize.get(
+        opset, 'r = Resize<coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">(p, roi, scales)'
+    )
     soft = "y = Softmax<axis = 2>(g)"
-    return f"k = Conv<auto_pad = \"SAME_UPPER\", strides = [1, 2]>(x, w) {clip} {slice_} {pad} {z} z = Abs(r) {total} {up} {down} {split} {soft} o = Neg(f)"
+    return f'k = Conv<auto_pad = "SAME_UPPER", strides = [1, 2]>(x, w) {clip} {slice_} {pad} {z} z = Abs(r) {total} {up} {down} {split} {soft} o = Neg(f)'
 
 
 @pytest.mark.parametrize("opset", range(9, 24))
@@ -70,12 +76,27 @@ WINDOWS = {
     "AveragePool SAME": ('y = AveragePool<auto_pad = "SAME_UPPER", kernel_shape = [3, 2], strides = [2, 2]>(x)', {}),
     "AveragePool VALID": ('y = AveragePool<auto_pad = "VALID", kernel_shape = [3, 2]>(x)', {}),
     "AveragePool ceil": ("y = AveragePool<kernel_shape = [3, 3], strides = [2, 2], ceil_mode = 1>(x)", {}),
-    "ConvTranspose": ("y = ConvTranspose<strides = [2, 2], output_padding = [1, 0], pads = [1, 0, 0, 1]>(x, w)", {"w": random(4, 5, 3, 3)}),
-    "ConvTranspose SAME_UPPER": ('y = ConvTranspose<strides = [2, 2], auto_pad = "SAME_UPPER">(x, w)', {"w": random(4, 5, 3, 3)}),
-    "ConvTranspose SAME_LOWER": ('y = ConvTranspose<strides = [2, 2], auto_pad = "SAME_LOWER">(x, w)', {"w": random(4, 5, 3, 3)}),
+    "ConvTranspose": (
+        "y = ConvTranspose<strides = [2, 2], output_padding = [1, 0], pads = [1, 0, 0, 1]>(x, w)",
+        {"w": random(4, 5, 3, 3)},
+    ),
+    "ConvTranspose SAME_UPPER": (
+        'y = ConvTranspose<strides = [2, 2], auto_pad = "SAME_UPPER">(x, w)',
+        {"w": random(4, 5, 3, 3)},
+    ),
+    "ConvTranspose SAME_LOWER": (
+        'y = ConvTranspose<strides = [2, 2], auto_pad = "SAME_LOWER">(x, w)',
+        {"w": random(4, 5, 3, 3)},
+    ),
     "ConvTranspose VALID": ('y = ConvTranspose<strides = [2, 2], auto_pad = "VALID">(x, w)', {"w": random(4, 5, 3, 3)}),
-    "ConvTranspose output_shape": ("y = ConvTranspose<strides = [2, 2], output_shape = [12, 14]>(x, w)", {"w": random(4, 5, 3, 3)}),
-    "ConvTranspose larger": ("y = ConvTranspose<strides = [3, 3], output_shape = [18, 21]>(x, w)", {"w": random(4, 5, 2, 2)}),
+    "ConvTranspose output_shape": (
+        "y = ConvTranspose<strides = [2, 2], output_shape = [12, 14]>(x, w)",
+        {"w": random(4, 5, 3, 3)},
+    ),
+    "ConvTranspose larger": (
+        "y = ConvTranspose<strides = [3, 3], output_shape = [18, 21]>(x, w)",
+        {"w": random(4, 5, 2, 2)},
+    ),
 }
 
 
@@ -158,11 +179,23 @@ def test_one_hot():
 
 RESIZES = {
     "scales": ('y = Resize<mode = "linear">(x, , f)', 13, {"f": np.array([1, 1, 2, 1.5], np.float32)}),
-    "scales that do not divide": ('y = Resize<mode = "linear">(x, , f)', 13, {"f": np.array([1, 1, 1.3, 0.6], np.float32)}),
+    "scales that do not divide": (
+        'y = Resize<mode = "linear">(x, , f)',
+        13,
+        {"f": np.array([1, 1, 1.3, 0.6], np.float32)},
+    ),
     "sizes": ('y = Resize<mode = "cubic">(x, , , s)', 13, {"s": [2, 4, 9, 5]}),
     "sizes of some axes": ('y = Resize<mode = "linear", axes = [2, 3]>(x, , , s)', 18, {"s": [9, 5]}),
-    "not larger": ('y = Resize<mode = "linear", axes = [2, 3], keep_aspect_ratio_policy = "not_larger">(x, , , s)', 18, {"s": [12, 20]}),
-    "align corners": ('y = Resize<mode = "linear", coordinate_transformation_mode = "align_corners">(x, , , s)', 13, {"s": [2, 4, 12, 14]}),
+    "not larger": (
+        'y = Resize<mode = "linear", axes = [2, 3], keep_aspect_ratio_policy = "not_larger">(x, , , s)',
+        18,
+        {"s": [12, 20]},
+    ),
+    "align corners": (
+        'y = Resize<mode = "linear", coordinate_transformation_mode = "align_corners">(x, , , s)',
+        13,
+        {"s": [2, 4, 12, 14]},
+    ),
     "crop": (
         'y = Resize<mode = "linear", coordinate_transformation_mode = "tf_crop_and_resize", extrapolation_value = 2.0>(x, r, , s)',
         13,
@@ -191,7 +224,12 @@ GEMMS = {
     "without C": ("y = Gemm(x, w)", (4, 5), None, ["Gemm"]),
     "C a column": ("y = Gemm<beta = 0.5>(x, w, c)", (4, 5), (3, 1), ["Gemm", "Add"]),
     "C full": ("y = Gemm(x, w, c)", (4, 5), (3, 5), ["Gemm", "Add"]),
-    "C computed": ("n = ReduceSum<keepdims = 0>(x) y = Gemm<beta = 0.5>(x, w, n)", (4, 5), None, ["ReduceSum", "Mul", "Gemm", "Add"]),
+    "C computed": (
+        "n = ReduceSum<keepdims = 0>(x) y = Gemm<beta = 0.5>(x, w, n)",
+        (4, 5),
+        None,
+        ["ReduceSum", "Mul", "Gemm", "Add"],
+    ),
     "MatMul": ("y = MatMul(x, w)", (4, 5), None, ["Gemm"]),
     "MatMul by a vector": ("y = MatMul(x, w)", (4,), None, ["MatMul"]),
     "MatMul of three": ("y = MatMul(x, w)", (2, 4, 5), None, ["MatMul"]),
@@ -211,7 +249,11 @@ def test_gemm_of_a_transposed_a():
 
 
 def test_gemm_of_two_computed_operands_is_kept():
-    model = checked(network("(float[4,3] x, float[5,4] w, float[5] c) => (float y) { y = Gemm<transA = 1, transB = 1, alpha = 0.5>(x, w, c) }"))
+    model = checked(
+        network(
+            "(float[4,3] x, float[5,4] w, float[5] c) => (float y) { y = Gemm<transA = 1, transB = 1, alpha = 0.5>(x, w, c) }"
+        )
+    )
     found = attributes(model, "Gemm")
     assert (found["alpha"], found["transA"], found["transB"]) == (0.5, 1, 1)
 
@@ -221,7 +263,9 @@ def test_batch_norm_with_computed_parameters_is_arithmetic():
       v = Abs(m) y = BatchNormalization<epsilon = 0.5>(x, s, b, m, v) }"""
     model = checked(network(body, b=random(4)))
     assert "BatchNormalization" not in operators(model)
-    assert "BatchNormalization" not in operators(checked(network(body.replace("v = Abs(m)", "").replace("m, v)", "m, w)"), b=random(4), w=np.abs(random(4)))))
+    assert "BatchNormalization" not in operators(
+        checked(network(body.replace("v = Abs(m)", "").replace("m, v)", "m, w)"), b=random(4), w=np.abs(random(4))))
+    )
 
 
 def test_constants_come_second_and_narrow():
@@ -240,9 +284,15 @@ def test_a_constant_that_gives_the_rank_keeps_it():
 # --- refusals --------------------------------------------------------------------------------------------------------------------
 
 COMPUTED = {
-    "Pad": ("(float[8] x, float[1] v) => (float[10] y) { z = ReduceMax<keepdims = 0>(v) y = Pad(x, one_one, z) }", "value"),
+    "Pad": (
+        "(float[8] x, float[1] v) => (float[10] y) { z = ReduceMax<keepdims = 0>(v) y = Pad(x, one_one, z) }",
+        "value",
+    ),
     "Trilu": ("(float[8,8] x, int64[1] s) => (float[8,8] y) { k = ReduceMax<keepdims = 0>(s) y = Trilu(x, k) }", "k"),
-    "CumSum": ("(float[8,8] x, int64[1] s) => (float[8,8] y) { k = ReduceMax<keepdims = 0>(s) y = CumSum(x, k) }", "axis"),
+    "CumSum": (
+        "(float[8,8] x, int64[1] s) => (float[8,8] y) { k = ReduceMax<keepdims = 0>(s) y = CumSum(x, k) }",
+        "axis",
+    ),
 }
 
 

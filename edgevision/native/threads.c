@@ -7,6 +7,7 @@
 #include "threads.h"
 
 #include "failure.h"
+#include "float_mode.h"
 
 EV_INLINE_ATOMICS_BEGIN
 
@@ -56,11 +57,13 @@ void ev_team_unclaim(ev_team *team) { atomic_store_explicit(&team->claimed, 0, m
 void ev_team_enter(ev_team *team) {
     atomic_store_explicit(&team->recorded, 0, memory_order_relaxed);
     pthread_setspecific(key, &team->members[0]);
+    team->callers_float_mode = ev_float_mode_default();
 }
 
 /* A kernel that failed may have kept its workspaces. */
 void ev_team_leave(ev_team *team) {
     for (int32_t i = 0; i < team->n_members; i++) team->members[i].n_live = 0;
+    ev_float_mode_set(team->callers_float_mode);
     pthread_setspecific(key, NULL);
 }
 
@@ -142,6 +145,7 @@ static void *worker(void *argument) {
     ev_member *self = argument;
     uint64_t job = 0;
     pthread_setspecific(key, self);
+    ev_float_mode_default();
     for (;;) {
         const uint64_t seen = job;
         if (self->team->spin_ns) job = look_for_job(self->team, seen);

@@ -28,6 +28,7 @@ struct ev_team {
     void *closure;
     ev_parallel_env env;
     uint64_t job_count;
+    uint64_t callers_float_mode;
 
     int32_t n_members;
     int32_t n_started; /* members[1..n_started-1] have a thread */

@@ -12,6 +12,7 @@ from pathlib import Path
 NATIVE = Path(__file__).parents[2] / "edgevision" / "native"
 TESTS = Path(__file__).parent
 RUNTIME = tuple(NATIVE / name for name in ("session.c", "threads.c", "tvm_calls.c", "cpu.c"))
+CHECK_SOURCES = tuple(TESTS / name for name in ("checks.c", "check_results.c", "check_interface.c", "check_system.c"))
 NETWORK = TESTS / "fake_network.c"
 ZIG = (sys.executable, "-m", "ziglang", "cc", "-target", f"{platform.machine()}-linux-gnu.2.17", "-fno-sanitize=all")
 GCC = ("gcc",)
@@ -43,14 +44,15 @@ def library(compiler: Sequence[str], path: Path, *defines: str) -> Path:
     return path
 
 
-def program(compiler: Sequence[str], path: Path, source: Path, *options: str) -> Path:
-    _compile(compiler, ["-O2", f"-I{NATIVE}", *options, str(source), "-ldl", "-lpthread", "-lm"], path)
+def program(compiler: Sequence[str], path: Path, *arguments: Path | str) -> Path:
+    """A program of ``arguments``, sources and options, at ``path``."""
+    _compile(compiler, ["-O2", f"-I{NATIVE}", *map(str, arguments), "-ldl", "-lpthread", "-lm"], path)
     return path
 
 
 def checks(compiler: Sequence[str], folder: Path, *options: str) -> Checks:
     return Checks(
-        program=program(compiler, folder / "checks", TESTS / "checks.c", *options),
+        program=program(compiler, folder / "checks", *CHECK_SOURCES, *options),
         alpha=library(compiler, folder / "alpha.so"),
         beta=library(compiler, folder / "beta.so", *BETA),
     )

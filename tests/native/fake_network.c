@@ -194,7 +194,7 @@ enum {
 #define FAKE_WORKSPACE_BYTES (ALIGNED(VALUES * 4) + ALIGNED(ROW * 4))
 #endif
 
-#define W(k) ((float)(((k) * 37 + FAKE_SEED * 11) % 23 - 11) / 1024)
+#define W(k) ((float)(((k) * 37 + FAKE_SEED * 11) % 23 - 11) / 1000)
 #define ROW_OF_WEIGHTS(k) \
     {W((k) * 16), W((k) * 16 + 1), W((k) * 16 + 2), W((k) * 16 + 3), W((k) * 16 + 4), W((k) * 16 + 5), W((k) * 16 + 6), \
      W((k) * 16 + 7), W((k) * 16 + 8), W((k) * 16 + 9), W((k) * 16 + 10), W((k) * 16 + 11), W((k) * 16 + 12), \

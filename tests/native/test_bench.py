@@ -48,7 +48,7 @@ def scores(image: np.ndarray, gain: float, seed: int) -> np.ndarray:
     """The formula of fake_network.c in float64."""
     values = np.pad(image.astype(np.float64), ((1, 1), (0, 0), (0, 0)))
     smooth = gain * (values[:-2] + 2 * values[1:-1] + values[2:])
-    weights = (((np.arange(CLASSES * PERIOD) * 37 + seed * 11) % 23 - 11) / 1024).reshape(CLASSES, PERIOD)
+    weights = (((np.arange(CLASSES * PERIOD) * 37 + seed * 11) % 23 - 11) / 1000).reshape(CLASSES, PERIOD)
     y, x, c = np.indices(image.shape)
     return np.asarray((smooth * weights[:, (y + x + c) % PERIOD]).sum(axis=(1, 2, 3)))
 

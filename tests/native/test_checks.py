@@ -10,6 +10,7 @@ from tests.native.builds import ZIG, Checks, checks, library
 
 CHECKS = (
     "threads", "models_differ", "concurrent", "busy", "failures", "arguments", "options_versions", "abi", "profile",
+    "float_mode",
     "pinning", "refused_pin", "cycles", "idle", "oversubscribed", "fork", "no_threads", "no_keys", "allocates_nothing",
 )  # fmt: skip
 

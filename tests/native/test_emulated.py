@@ -14,9 +14,20 @@ from edgevision import target as targets
 from edgevision.link.toolchain import link_bench, link_library
 from edgevision.measure.emulator import BIONIC_LIBRARIES, why_absent, why_no_runner
 from edgevision.target import Target
-from tests.native.builds import BETA, NATIVE, NETWORK, RUNTIME, TESTS, Checks, program
+from tests.native.builds import BETA, CHECK_SOURCES, NATIVE, NETWORK, RUNTIME, Checks, program
 
-CHECKS = ("threads", "concurrent", "busy", "failures", "arguments", "options_versions", "abi", "profile", "refused_pin")
+CHECKS = (
+    "threads",
+    "concurrent",
+    "busy",
+    "failures",
+    "arguments",
+    "options_versions",
+    "abi",
+    "profile",
+    "float_mode",
+    "refused_pin",
+)
 pytestmark = pytest.mark.qemu
 
 
@@ -37,9 +48,7 @@ def linked(target: Target, folder: Path) -> Checks:
         link_library(target, objects=[], sources=sources, output=output, exported=exported, soname=output.name)
         libraries.append(output)
     compiler = (sys.executable, "-m", "ziglang", "cc", "-target", target.runner_zig_target, "-fno-sanitize=all")
-    return Checks(
-        program=program(compiler, folder / "checks", TESTS / "checks.c"), alpha=libraries[0], beta=libraries[1]
-    )
+    return Checks(program=program(compiler, folder / "checks", *CHECK_SOURCES), alpha=libraries[0], beta=libraries[1])
 
 
 def emulator(target: Target, folder: Path) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from edgevision.errors import DeviceError, ToolchainError, VerificationError
 from edgevision.measure.emulator import Emulator, patience_s, why_absent, why_no_runner
 from edgevision.measure.verify import emulated_inputs, verify
 from tests.measure.fakes import artifact, reference
-from tests.runtime.fake_artifact import ARM64, NATIVE, SOURCE, build
+from tests.runtime.fake_artifact import ARM64, NATIVE, build
 
 arm64 = targets.load("arm64")
 needs_qemu = pytest.mark.qemu("arm64")
@@ -49,15 +49,6 @@ def test_an_android_library_finds_its_libc(right: Artifact, runner: Path) -> Non
 def test_patience_grows_with_the_network(right: Artifact) -> None:
     large = replace(right, steps=(replace(right.steps[0], macs=28_000_000_000), right.steps[1]))
     assert patience_s(right) == pytest.approx(300, rel=1e-3) and patience_s(large) == pytest.approx(5900)
-
-
-@needs_qemu
-def test_the_static_bench_stands_in(tmp_path: Path, right: Artifact) -> None:
-    both = tmp_path / "both.c"
-    both.write_text(f'#include "{SOURCE}"\n#define fail bench_fail\n#include "bench.c"\n')
-    bench = build(tmp_path / "fake-bench", target="aarch64-linux-gnu.2.17", source=both, shared=False)
-    emulator = Emulator(target=replace(arm64, sysroot="/usr/aarch64-linux-gnu"), runner=None)
-    assert emulator.how == "qemu-bench" and str(bench) in emulator._command(replace(right, bench=bench), tmp_path)
 
 
 @needs_qemu

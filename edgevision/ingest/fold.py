@@ -15,15 +15,16 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from edgevision.errors import UnsupportedOperatorError
 from edgevision.ingest.branches import inline_constant_ifs
-from edgevision.ingest.proto_types import default_opset, is_static, spec_of
+from edgevision.ingest.proto_types import default_opset, is_static
 from edgevision.ingest.shape_inference import infer_shapes
 
 CONSTANT_LIMIT_BYTES = 1 << 30  # a folded tensor larger than this, and than what it is made of, is a mistake
 RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout"}
 )
+# RuntimeError: what onnxruntime raises for results that numpy has no type for.
 ORT_CANNOT = (ort_errors.Fail, ort_errors.NotImplemented, ort_errors.InvalidGraph, ort_errors.RuntimeException,
-              ort_errors.InvalidArgument)  # fmt: skip
+              ort_errors.InvalidArgument, RuntimeError)  # fmt: skip
 
 
 def fold(proto: onnx.ModelProto, where: str) -> None:
@@ -73,19 +74,19 @@ def remove_dead(proto: onnx.ModelProto) -> None:
 def _fold_once(proto: onnx.ModelProto) -> bool:
     """Replace every node that can be computed now by initializers; True if there was one."""
     opset = default_opset(proto)
-    specs = {
-        v.name: spec_of(v) for v in [*proto.graph.input, *proto.graph.value_info, *proto.graph.output] if is_static(v)
-    }
+    values = {v.name: v for v in [*proto.graph.input, *proto.graph.value_info, *proto.graph.output] if is_static(v)}
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
     outputs = {value.name for value in proto.graph.output}
     known, foldable, made = set(constants), [], []
     for node in proto.graph.node:
-        if node.op_type in ("Shape", "Size") and node.input[0] in specs:
-            made.append(_shape_value(node, specs[node.input[0]].shape))
+        if node.op_type in ("Shape", "Size") and node.input[0] in values:
+            made.append(_shape_value(node, _dims(values[node.input[0]])))
             known.add(node.output[0])
         elif _is_pure(node, outputs) and all(t in known for t in node.input if t):
-            sizes = [specs[t].nbytes for t in node.output if t in specs]
-            _within_limit(node, sum(sizes), sum(_nbytes(constants[t]) for t in node.input if t in constants), opset)
+            results = [values[t] for t in node.output if t in values]
+            result_bytes = sum(_nbytes(_dims(v), v.type.tensor_type.elem_type) for v in results)
+            operands = [constants[t] for t in node.input if t in constants]
+            _within_limit(node, result_bytes, sum(_nbytes(t.dims, t.data_type) for t in operands), opset)
             foldable.append(node)
             known.update(node.output)
     made += _evaluate(foldable, {**constants, **{t.name: t for t in made}}, proto)
@@ -205,8 +206,12 @@ def _is_pure(node: onnx.NodeProto, outputs: set[str]) -> bool:
     return not any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
 
 
-def _nbytes(tensor: onnx.TensorProto) -> int:
-    return prod(tensor.dims) * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+def _nbytes(dims: Sequence[int], elem_type: int) -> int:
+    return prod(dims) * int(helper.tensor_dtype_to_np_dtype(elem_type).itemsize)
+
+
+def _dims(value: onnx.ValueInfoProto) -> tuple[int, ...]:
+    return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
 
 
 def _set_nodes(proto: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:

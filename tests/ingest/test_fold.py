@@ -49,7 +49,7 @@ def test_what_onnxruntime_lacks_is_left_and_the_rest_is_folded():
     body = """(float[4] x) => (float[4] y) { b = Cast<to = 16>(c) t = Tan(b) f = Cast<to = 1>(t) k = Neg(c) g = Add(x, k) y = Add(g, f) }"""
     proto = network(body, opset=22, c=random(4))
     fold.fold(proto, "net")
-    assert [node.op_type for node in proto.graph.node] == ["Tan", "Cast", "Add", "Add"]
+    assert [node.op_type for node in proto.graph.node] == ["Cast", "Tan", "Cast", "Add", "Add"]
 
 
 def test_a_constant_that_would_not_fit_is_refused(monkeypatch):
@@ -112,7 +112,7 @@ def test_nodes_without_names_get_them_and_twins_are_told_apart():
     proto = network("(float[4] x) => (float[4] y) { a = Neg(x) b = Abs(a) y = Exp(b) }")
     for node in proto.graph.node[1:]:
         node.name = "twin"
-    names = [node.name for node in checked(proto).proto.graph.node]
+    names = [node.name for node in read(proto, simplify=False).proto.graph.node]
     assert names == ["Neg_0", "twin", "twin_2"]
 
 

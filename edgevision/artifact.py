@@ -11,7 +11,7 @@ from edgevision.tensor import TensorSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One fused operator as the artifact runs it: ``ops`` are the ONNX operators fused into it, MACs by models.md's rule."""
+    """One fused operator as the artifact runs it: ``ops`` went into it, ``macs`` are counted as in `counting`."""
 
     name: str
     ops: tuple[str, ...]

@@ -72,6 +72,7 @@ class LoadedModel:
     def __init__(self, library: SharedObject, threads: int, cores: tuple[int, ...] | None) -> None:
         self._sessions = SessionPool(library, threads, cores)
         self._release = weakref.finalize(self, self._sessions.close)
+        self._release.atexit = False  # daemon threads may still be running it; the system frees everything
         self.model = describe(library)
 
     @property

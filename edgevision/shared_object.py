@@ -112,7 +112,8 @@ class SharedObject:
         loaded = _dlopen(f"/proc/self/fd/{copy}", path)
         # The descriptor stays open while the library is mapped: its number is the name that dlopen compares.
         release.detach()
-        weakref.finalize(self, _unmap, loaded._handle, copy)
+        unmap = weakref.finalize(self, _unmap, loaded._handle, copy)
+        unmap.atexit = False  # daemon threads may still be running code that lies in it
         self._api = _api(loaded, path)
         self.model: EvModel = self._api.describe().contents
 

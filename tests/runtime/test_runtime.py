@@ -276,3 +276,19 @@ def test_it_loads_neither_tvm_nor_torch_nor_onnx() -> None:
     program = "import sys, edgevision.runtime; print([m for m in ('tvm', 'torch', 'onnx') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
+
+
+def test_a_process_ends_while_daemon_threads_run(library: Path) -> None:
+    program = f"""
+import threading, time, numpy, edgevision.runtime
+network = edgevision.runtime.load({str(library)!r}, threads=1)
+arrays = numpy.zeros((1, 3, 4, 5), numpy.float32), numpy.zeros(2, numpy.int64)
+def forever():
+    while True:
+        network.run(*arrays)
+for _ in range(4):
+    threading.Thread(target=forever, daemon=True).start()
+time.sleep(0.2)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -165,7 +165,7 @@ static int create(const ev_options *asked, ev_session **result, ev_error *error)
 
 static void destroy(ev_session *session) {
     if (!session) return;
-    if (session->process_id == ev_process_id()) {
+    if (session->process_id == ev_process_id()) { /* else: glibc alone lets a child join the threads that stayed behind */
         ev_team_stop(&session->team);
     } else {
         ev_team_forget();

@@ -29,12 +29,20 @@ static void *no_workspace(ev_team *team, uint64_t bytes) {
     return NULL;
 }
 
+static void *too_many_workspaces(ev_team *team) {
+    const ev_decimal most = ev_decimal_of(EV_MAX_NESTED);
+    const char *const parts[] = {"more than ", most.digits, " workspaces at a time"};
+    ev_team_record_failure(team, parts, sizeof parts / sizeof parts[0]);
+    return NULL;
+}
+
 static void *alloc_workspace(int device_type, int device_id, uint64_t bytes, int dtype_code, int dtype_bits) {
     (void)device_type, (void)device_id, (void)dtype_code, (void)dtype_bits;
     ev_member *self = ev_team_current();
     if (!self) return NULL;
+    if (self->n_live == EV_MAX_NESTED) return too_many_workspaces(self->team);
     const size_t start = self->starts[self->n_live];
-    if (self->n_live == EV_MAX_NESTED || bytes > self->team->workspace_bytes - start) return no_workspace(self->team, bytes);
+    if (bytes > self->team->workspace_bytes - start) return no_workspace(self->team, bytes);
     const size_t rounded = ((size_t)bytes + EV_LINE - 1) / EV_LINE * EV_LINE;
     const size_t end = start + rounded;
     self->starts[++self->n_live] = end < self->team->workspace_bytes ? end : self->team->workspace_bytes;

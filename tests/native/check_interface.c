@@ -7,13 +7,9 @@
 
 void check_arguments(void) {
     ev_error error;
-    size_t count;
     ev_session *session = NULL;
     ev_options options = {.struct_size = sizeof options};
     int32_t cores[] = {0, -1};
-    float gain = 1;
-    unsigned char image[IMAGE] = {0};
-    answer result;
     REQUIRE_FAILURE(alpha->create(&options, NULL, &error), EV_INVALID, error, "`session` is null");
     options.threads = -1;
     REQUIRE_FAILURE(alpha->create(&options, &session, &error), EV_INVALID, error, "threads is negative");
@@ -31,8 +27,15 @@ void check_arguments(void) {
     options = (ev_options){.struct_size = sizeof options, .threads = 1000};
     REQUIRE(alpha->create(&options, &session, NULL) == EV_OK && alpha->threads(session) == EV_MAX_THREADS);
     alpha->destroy(session);
+}
 
-    session = make(alpha, 2);
+void check_buffers(void) {
+    ev_error error;
+    size_t count;
+    float gain = 1;
+    unsigned char image[IMAGE] = {0};
+    answer result;
+    ev_session *session = make(alpha, 2);
     const void *inputs[] = {image, &gain, NULL};
     void *outputs[] = {result.scores, &result.bright, NULL};
     REQUIRE(alpha->run(session, inputs, outputs, &error) == EV_OK);

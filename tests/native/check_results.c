@@ -88,6 +88,7 @@ void check_failures(void) {
             REQUIRE_FAILURE(infer(alpha, session, GREEDY_GAIN, &result, &error), EV_KERNEL, error,
                             "step scores failed: a workspace of 1099511627776 bytes does not fit in the ");
             REQUIRE_FAILURE(infer(alpha, session, DISORDER_GAIN, &result, &error), EV_KERNEL, error, "freed out of order");
+            REQUIRE_FAILURE(infer(alpha, session, NESTED_GAIN, &result, &error), EV_KERNEL, error, "more than 32 workspaces");
             REQUIRE_FAILURE(infer(alpha, session, MUTE_GAIN, &result, &error), EV_KERNEL, error, "it gave no reason");
             REQUIRE(infer(alpha, session, MUTE_GAIN, &result, NULL) == EV_KERNEL);
             REQUIRE(infer(alpha, session, GAIN, &result, &error) == EV_OK && error.code == EV_OK && !error.text[0]);

@@ -103,7 +103,7 @@ static const struct {
     void (*check)(void);
 } CHECKS[] = {
     {"threads", check_threads}, {"models_differ", check_models_differ}, {"concurrent", check_concurrent}, {"busy", check_busy},
-    {"failures", check_failures}, {"arguments", check_arguments}, {"options_versions", check_options_versions}, {"abi", check_abi},
+    {"failures", check_failures}, {"arguments", check_arguments}, {"buffers", check_buffers}, {"options_versions", check_options_versions}, {"abi", check_abi},
     {"profile", check_profile}, {"float_mode", check_float_mode}, {"pinning", check_pinning}, {"refused_pin", check_refused_pin}, {"cycles", check_cycles},
     {"idle", check_idle}, {"oversubscribed", check_oversubscribed}, {"fork", check_fork}, {"no_memory", check_no_memory},
     {"overflow", check_overflow}, {"no_threads", check_no_threads}, {"no_keys", check_no_keys},

@@ -20,7 +20,7 @@ enum { SANITIZED = 0 };
 
 /* Of fake_network.c. */
 enum { H = 24, W = 20, IMAGE = H * W * 3, CLASSES = 10, STEPS = 3 };
-enum { RAISE_GAIN = -1, GREEDY_GAIN = -2, SLOW_GAIN = -3, DISORDER_GAIN = -4, MUTE_GAIN = -5, SLOW_NS = 60000000 };
+enum { RAISE_GAIN = -1, GREEDY_GAIN = -2, SLOW_GAIN = -3, DISORDER_GAIN = -4, MUTE_GAIN = -5, NESTED_GAIN = -6, SLOW_NS = 60000000 };
 static const float GAIN = 0.3f;
 
 #define REQUIRE(condition) \
@@ -78,6 +78,7 @@ void check_concurrent(void);
 void check_busy(void);
 void check_failures(void);
 void check_arguments(void);
+void check_buffers(void);
 void check_options_versions(void);
 void check_abi(void);
 void check_profile(void);

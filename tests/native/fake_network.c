@@ -6,7 +6,7 @@
  *   bright          = how many image values are above 127                                        int64 []
  *   nothing         -> nothing                                                                   float32 [0, 4]
  *
- * With FAKE_IMAGE_ONLY the image is the only input and gain is 1. With FAKE_FLOAT_NCHW the image is float32 [1, 3, H, W], normalised with
+ * With FAKE_IMAGE_ONLY the image is the only input and gain is 1; with FAKE_ONE_OUTPUT the scores are the only output. With FAKE_FLOAT_NCHW the image is float32 [1, 3, H, W], normalised with
  * ImageNet's mean and standard deviation, which the network undoes.
  *
  * -D: FAKE_NAME (a word), FAKE_SEED (changes W), FAKE_H, FAKE_W, FAKE_CLASSES, FAKE_FEATURES (a list of strings), FAKE_ARENA_BYTES,
@@ -46,8 +46,8 @@
 #endif
 
 enum { ROW = FAKE_W * 3, VALUES = FAKE_H * ROW, PERIOD = 16 };
-enum { RAISE_GAIN = -1, GREEDY_GAIN = -2, SLOW_GAIN = -3, DISORDER_GAIN = -4, MUTE_GAIN = -5 };
-enum { SLOW_NS = 60000000 };
+enum { RAISE_GAIN = -1, GREEDY_GAIN = -2, SLOW_GAIN = -3, DISORDER_GAIN = -4, MUTE_GAIN = -5, NESTED_GAIN = -6 };
+enum { SLOW_NS = 60000000, MOST_NESTED = 32 };
 
 /* --- what TVM's objects bring along: weak slots, and calls through them ----------------------------------------------- */
 
@@ -137,6 +137,11 @@ static int misbehave(float gain, int task) {
     }
     if (gain == GREEDY_GAIN) return __TVMBackendAllocWorkspace(1, 0, (uint64_t)1 << 40, 2, 32) ? 0 : -1;
     if (gain == MUTE_GAIN) return -1;
+    if (gain == NESTED_GAIN) {
+        for (int i = 0; i <= MOST_NESTED; i++) {
+            if (!__TVMBackendAllocWorkspace(1, 0, 0, 2, 32)) return i == MOST_NESTED ? -1 : 0;
+        }
+    }
     if (gain == SLOW_GAIN && task == 0) {
         for (const uint64_t until = ev_now_ns() + SLOW_NS; ev_now_ns() < until;) ev_relax();
     }
@@ -214,6 +219,12 @@ enum { N_INPUTS = 1 };
 enum { N_INPUTS = 3 };
 #endif
 
+#ifdef FAKE_ONE_OUTPUT
+enum { N_OUTPUTS = 1 };
+#else
+enum { N_OUTPUTS = 3 };
+#endif
+
 static const int64_t IMAGE_SHAPE[] = {1, FAKE_H, FAKE_W, 3}, IMAGE_STRIDES[] = {VALUES, ROW, 3, 1};
 static const int64_t SCORES_SHAPE[] = {1, FAKE_CLASSES}, SCORES_STRIDES[] = {FAKE_CLASSES, 1};
 static const int64_t WEIGHTS_SHAPE[] = {FAKE_CLASSES, PERIOD}, WEIGHTS_STRIDES[] = {PERIOD, 1};
@@ -254,7 +265,7 @@ static const ev_tensor OUTPUTS[] = {
     {"nothing_out", "", EV_FLOAT32, 2, {0, 4}, 0},
 };
 static const ev_model MODEL = {
-    sizeof(ev_model), EV_ABI, TEXT(FAKE_NAME), "fake \"target\"", "0", "00ff", N_INPUTS, 3, INPUTS, OUTPUTS, sizeof WEIGHTS, FAKE_ARENA_BYTES, 3,
+    sizeof(ev_model), EV_ABI, TEXT(FAKE_NAME), "fake \"target\"", "0", "00ff", N_INPUTS, N_OUTPUTS, INPUTS, OUTPUTS, sizeof WEIGHTS, FAKE_ARENA_BYTES, 3,
 };
 #ifdef FAKE_FEATURES
 static const char *const FEATURES[] = {FAKE_FEATURES, NULL};

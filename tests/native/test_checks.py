@@ -9,8 +9,8 @@ import pytest
 from tests.native.builds import ZIG, Checks, checks, library
 
 CHECKS = (
-    "threads", "models_differ", "concurrent", "busy", "failures", "arguments", "options_versions", "abi", "profile",
-    "float_mode",
+    "threads", "models_differ", "concurrent", "busy", "failures", "profile", "float_mode",
+    "arguments", "buffers", "options_versions", "abi",
     "pinning", "refused_pin", "cycles", "idle", "oversubscribed", "fork", "no_threads", "no_keys", "allocates_nothing",
 )  # fmt: skip
 

@@ -22,6 +22,7 @@ CHECKS = (
     "busy",
     "failures",
     "arguments",
+    "buffers",
     "options_versions",
     "abi",
     "profile",

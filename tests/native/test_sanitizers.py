@@ -10,9 +10,8 @@ from tests.native.builds import GCC, Checks, checks
 
 # Not here: checks of memory limits and allocation counts, which the sanitizers' own memory breaks.
 CHECKS = (
-    "threads", "concurrent", "busy", "failures", "arguments", "options_versions", "abi", "profile",
-    "float_mode", "refused_pin",
-    "cycles", "oversubscribed", "no_keys",
+    "threads", "concurrent", "busy", "failures", "profile", "float_mode",
+    "arguments", "buffers", "options_versions", "abi", "refused_pin", "cycles", "oversubscribed", "no_keys",
 )  # fmt: skip
 pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="gcc, whose sanitizers are used, is not installed")
 

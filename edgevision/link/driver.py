@@ -82,7 +82,7 @@ def driver_source(
     ]
     if prefix:
         parts.append(
-            f"const ev_api *{prefix}_get_api(uint32_t abi);\n"
+            f'__attribute__((visibility("default"))) const ev_api *{prefix}_get_api(uint32_t abi);\n'
             f"const ev_api *{prefix}_get_api(uint32_t abi) {{ return ev_runtime_api(abi); }}"
         )
     return "\n".join(parts) + "\n"

@@ -1,4 +1,4 @@
-"""Whether a model is one that edgevision reads at all: operator set, domains, training mode; after folding, types and control flow."""
+"""Whether a model is one that edgevision reads: operator set, domains, training mode; after folding, number types."""
 
 from __future__ import annotations
 

@@ -46,15 +46,17 @@ def _inlined(node: onnx.NodeProto, branch: onnx.GraphProto) -> tuple[list[onnx.N
 
 
 def _renamed(node: onnx.NodeProto, names: dict[str, str]) -> onnx.NodeProto:
-    copy = onnx.NodeProto.FromString(node.SerializeToString())
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
     copy.name = f"{names[node.output[0]]}/{node.name}" if node.output and node.output[0] in names else node.name
     for field in (copy.input, copy.output):
         for index, name in enumerate(field):
             field[index] = names.get(name, name)
     for attribute in copy.attribute:
         for graph in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-            for inner in list(graph.node):
-                inner.CopyFrom(_renamed(inner, names))
+            renamed = [_renamed(inner, names) for inner in graph.node]
+            del graph.node[:]
+            graph.node.extend(renamed)
             for value in graph.output:
                 value.name = names.get(value.name, value.name)
     return copy

@@ -28,7 +28,7 @@ def fold_camera(
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
 ) -> Model:
-    """``model`` with its image input taking ``input_layout`` and ``input_dtype``: y = (float(x) - mean) / std, then the network.
+    """``model`` taking its image in another layout and type: y = (float(x) - mean) / std, then the network.
 
     ``mean`` and ``std`` hold one value a channel, or one for all, in units of the pixel as it arrives (0 to 255 for
     uint8); empty means 0 and 1. One float32 subtraction and one division an element, as numpy does them. Raises
@@ -77,13 +77,14 @@ def _per_channel(option: str, values: Sequence[float], default: float, channels:
         )
     if not all(np.isfinite(full)) or (option == "std" and 0 in full):
         raise InputError(
-            f"--{option} {','.join(map(str, values))}: every value must be finite{', and not 0' if option == 'std' else ''}"
+            f"--{option} {','.join(map(str, values))}: every value must be finite"
+            f"{', and not 0' if option == 'std' else ''}"
         )
     return full
 
 
 def _prepend(proto: onnx.ModelProto, spec: TensorSpec, pixels: TensorSpec, camera: Camera) -> None:
-    """Cast, Transpose, Sub, Div in front of everything that reads the image; those that would change nothing are left out."""
+    """Cast, Transpose, Sub, Div in front of all that reads the image, but those that would change nothing."""
     graph = proto.graph
     column = (-1, 1, 1) if camera.original_layout == "NCHW" else (-1,)
     perm = TO_FIRST if camera.original_layout == "NCHW" else TO_LAST

@@ -12,7 +12,7 @@ from edgevision.errors import ModelFileError
 
 
 def external_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor of the model that lives in another file: initializers and attributes, in subgraphs and functions too."""
+    """Every tensor that lives in another file: initializers and attributes, in subgraphs and functions too."""
     yield from (tensor for tensor in _graph_tensors(proto.graph) if uses_external_data(tensor))
     for function in proto.functions:
         yield from (tensor for node in function.node for tensor in _node_tensors(node) if uses_external_data(tensor))

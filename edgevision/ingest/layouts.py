@@ -7,9 +7,9 @@ from dataclasses import replace
 from edgevision.ingest.graph import Graph
 from edgevision.tensor import TensorSpec
 
-CHANNELS_FIRST = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "BatchNormalization",
-                            "InstanceNormalization", "ChannelShuffle", "ChannelLayerNormalization", "DepthToSpace",
-                            "SpaceToDepth"})  # fmt: skip
+CHANNELS_FIRST = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool",
+                            "BatchNormalization", "InstanceNormalization", "ChannelShuffle",
+                            "ChannelLayerNormalization", "DepthToSpace", "SpaceToDepth"})  # fmt: skip
 
 
 def input_layout(spec: TensorSpec, graph: Graph) -> TensorSpec:

@@ -11,8 +11,8 @@ from edgevision.ingest.proto_types import is_static
 from edgevision.ingest.spelling.moved import COMMUTATIVE, EDGEVISION_DOMAIN, MOVED, NORMAL_OPSET, OMITTED
 
 OWN_OPERATORS = frozenset({"Silu", "ChannelShuffle", "ChannelLayerNormalization"})
-RESPELLED = frozenset({"Constant", "Flatten", "Squeeze", "Unsqueeze", "Upsample", "Scatter", "CastLike", "Dropout", "Sum", "Mean",
-                       "Shape", "Size"})  # fmt: skip
+RESPELLED = frozenset({"Constant", "Flatten", "Squeeze", "Unsqueeze", "Upsample", "Scatter", "CastLike", "Dropout",
+                       "Sum", "Mean", "Shape", "Size"})  # fmt: skip
 
 
 def flaws(proto: onnx.ModelProto) -> list[str]:
@@ -30,13 +30,20 @@ def _graph_flaws(proto: onnx.ModelProto) -> Iterator[str]:
     imports = {entry.domain: entry.version for entry in proto.opset_import}
     if imports != {"": NORMAL_OPSET, EDGEVISION_DOMAIN: 1}:
         yield f"it imports {imports}"
-    typed = {value.name for value in [*graph.input, *graph.value_info, *graph.output] if is_static(value)}
-    constants = {tensor.name for tensor in graph.initializer}
-    for name in constants & {value.name for value in graph.input}:
-        yield f"initializer {name!r} is an input"
     names = [node.name for node in graph.node]
     if len(set(names)) != len(names) or not all(names):
         yield "node names are not unique"
+    written = {name for node in graph.node for name in node.output}
+    yield from (f"output {v.name!r} is not written by a node" for v in graph.output if v.name not in written)
+    constants = {tensor.name for tensor in graph.initializer}
+    read = {name for node in graph.node for name in node.input}
+    yield from (f"initializer {name!r} is an input" for name in constants & {value.name for value in graph.input})
+    yield from (f"initializer {name!r} is not read" for name in constants - read)
+    yield from _order_flaws(graph, constants)
+
+
+def _order_flaws(graph: onnx.GraphProto, constants: set[str]) -> Iterator[str]:
+    typed = {value.name for value in [*graph.input, *graph.value_info, *graph.output] if is_static(value)}
     known = constants | {value.name for value in graph.input}
     for node in graph.node:
         unknown = [name for name in node.input if name and name not in known]
@@ -46,13 +53,6 @@ def _graph_flaws(proto: onnx.ModelProto) -> Iterator[str]:
         for name in node.output:
             if name and name not in typed:
                 yield f"{name!r} has no static type"
-    written = {name for node in graph.node for name in node.output}
-    for value in graph.output:
-        if value.name not in written:
-            yield f"output {value.name!r} is not written by a node"
-    read = {name for node in graph.node for name in node.input}
-    for name in constants - read:
-        yield f"initializer {name!r} is not read"
 
 
 def _node_flaws(node: onnx.NodeProto, constants: set[str], outputs: set[str]) -> Iterator[str]:

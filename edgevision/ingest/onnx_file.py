@@ -17,7 +17,7 @@ PROTOBUF_LIMIT_BYTES = 2**31 - 1  # protobuf refuses longer messages
 SIGNATURES = {
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
-    b"PK\x03\x04": "a zip archive, perhaps a torch checkpoint: export the network to .onnx, or to .pt2 with torch.export",
+    b"PK\x03\x04": "a zip archive, perhaps a torch checkpoint: export the network to .onnx or .pt2",
     b"\x80\x02": "a Python pickle, perhaps a torch checkpoint: export the network to .onnx",
     b"\x89HDF": "an HDF5 file, perhaps of Keras: convert it with tf2onnx",
     b"\x7fELF": "an ELF executable or shared object",

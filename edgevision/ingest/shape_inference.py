@@ -51,7 +51,7 @@ def infer_shapes(proto: onnx.ModelProto, where: str) -> None:
 
 
 def _complete(graph: onnx.GraphProto) -> bool:
-    """Give the results of KEEPS_SHAPE the type of their first input where onnx 1.23 infers none; True if there was one."""
+    """Give results of KEEPS_SHAPE the type of the first input where onnx 1.23 infers none; True if there was one."""
     values = {value.name: value for value in [*graph.input, *graph.value_info, *graph.output]}
     found = False
     for node in graph.node:

@@ -81,7 +81,7 @@ def _by_name(given: Mapping[str, tuple[int, ...]], names: Sequence[str]) -> dict
 
 
 def _declared(value: onnx.ValueInfoProto) -> tuple[Dim, ...] | None:
-    """The file's shape of an input; None if not even the rank is known. Sizes below 1 are exporters' way to say open."""
+    """The file's shape of an input; None if its rank is open. Sizes below 1 are exporters' way to say open."""
     kind = value.type.tensor_type
     if not kind.HasField("shape"):
         return None
@@ -101,7 +101,8 @@ def _bind(name: str, dims: tuple[Dim, ...] | None, shape: tuple[int, ...], sizes
     for axis, (dim, size) in enumerate(zip(dims, shape, strict=True)):
         if isinstance(dim, int) and dim != size:
             raise ShapeError(
-                f"input {name!r}: axis {axis} is {dim} in the file {_spell(dims)}, but --input-shape {text} gives {size}; "
+                f"input {name!r}: axis {axis} is {dim} in the file {_spell(dims)}, "
+                f"but --input-shape {text} gives {size}; "
                 "give the file's size, or export the network with that dimension open"
             )
         if isinstance(dim, str) and dim and sizes.setdefault(dim, size) != size:

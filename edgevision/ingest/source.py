@@ -48,8 +48,8 @@ def read(source: Any, *, input_shapes: InputShapes | None = None, simplify: bool
     """The network in ``source`` with static shapes, in the normal form of `edgevision.ingest.spelling`.
 
     ``source``: path of an .onnx file or of a .pt2 file of torch.export, "zoo:NAME", an onnx.ModelProto, or a
-    torch.nn.Module (``input_shapes`` then gives its inputs). ``input_shapes`` maps input names to shapes, "" meaning the
-    only input; an open leading dimension is 1 unless given. ``simplify=False`` leaves onnxsim out.
+    torch.nn.Module (``input_shapes`` then gives its inputs). ``input_shapes`` maps input names to shapes, "" meaning
+    the only input; an open leading dimension is 1 unless given. ``simplify=False`` leaves onnxsim out.
 
     Raises ModelFileError, ShapeError, UnknownNameError, UnsupportedError and UnsupportedOperatorError.
     """

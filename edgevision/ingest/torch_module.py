@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from zipfile import BadZipFile
 
@@ -31,15 +32,16 @@ def export_module(module: Any, input_shapes: Mapping[str, tuple[int, ...]]) -> b
     if isinstance(module, torch.export.ExportedProgram):
         return _export_program(module, "ExportedProgram")
     names, examples = _examples(module, input_shapes)
-    was_training = module.training
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
-    stream = io.BytesIO()
     try:
-        with _quiet(), torch.no_grad():
+        with _quiet(), torch.no_grad(), TemporaryDirectory(prefix="edgevision-") as folder:
+            path = Path(folder, "module.onnx")
             torch.onnx.export(
-                module, examples, stream, input_names=names, opset_version=OPSET, dynamo=False,
+                module, examples, path, input_names=names, opset_version=OPSET, dynamo=False,
                 training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=True,
             )  # fmt: skip
+            content = path.read_bytes()
             expected = module(*examples)
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -47,9 +49,10 @@ def export_module(module: Any, input_shapes: Mapping[str, tuple[int, ...]]) -> b
             f"torch cannot trace {type(module).__name__} to ONNX: {reason}; try torch.export and give the .pt2 file"
         ) from error
     finally:
-        module.train(was_training)
-    _compare(stream.getvalue(), names, examples, expected, type(module).__name__)
-    return stream.getvalue()
+        for part, was_training in modes:
+            part.training = was_training
+    _compare(content, names, examples, expected, type(module).__name__)
+    return content
 
 
 def export_program_file(path: Path) -> bytes:
@@ -78,6 +81,8 @@ def _export_program(program: Any, where: str) -> bytes:
         raise UnsupportedError(
             f"{where}: torch cannot write it as ONNX: {str(error).strip().splitlines()[0]}"
         ) from error
+    if exported is None:
+        raise UnsupportedError(f"{where}: torch wrote no ONNX")
     content: bytes = exported.model_proto.SerializeToString()
     return content
 
@@ -117,7 +122,8 @@ def _compare(content: bytes, names: list[str], examples: tuple[Any, ...], expect
         error = float((value.double() - reference.double()).abs().max()) if value.numel() else 0.0
         if not error <= EXPORT_RTOL * max(scale, 1e-30):
             raise UnsupportedError(
-                f"torch's ONNX export of {where} computes something else than the module (relative error {error / max(scale, 1e-30):.1e}); "
+                f"torch's ONNX export of {where} computes something else than the module "
+                f"(relative error {error / max(scale, 1e-30):.1e}); "
                 "branches and random numbers in forward are not traced"
             )
 

@@ -66,7 +66,8 @@ def relative_error(result: np.ndarray, reference: np.ndarray) -> float:
 
 
 def checked(source: Any, *, simplify: bool = False, **options: Any) -> Model:
-    """The model that `read` makes of ``source``: legal, its shapes inferred alike, computing what the original computes."""
+    """The model that `read` makes of ``source``: legal, its shapes inferred alike, computing what the original
+    computes."""
     model = read(source, simplify=simplify, **options)
     assert flaws(model.proto) == []
     plain = to_onnx(model.proto)

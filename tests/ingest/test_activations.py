@@ -7,15 +7,17 @@ import pytest
 from tests.ingest.nets import attributes, checked, counted, fired, network, operators, refused
 
 IMAGE = "(float[1,4,5,5] x) => (float[1,4,5,5] y)"
-CONSTANTS = """zero = Constant<value = float {0.0}>() one = Constant<value = float {1.0}>() three = Constant<value = float {3.0}>()
-  six = Constant<value = float {6.0}>() sixth = Constant<value = float {0.16666667}>() half = Constant<value = float {0.5}>()"""
+CONSTANTS = """zero = Constant<value = float {0.0}>() one = Constant<value = float {1.0}>() three =
+      Constant<value = float {3.0}>()
+  six = Constant<value = float {6.0}>() sixth = Constant<value = float {0.16666667}>() half = Constant<value =
+      float {0.5}>()"""
 
 
 def read(body, opset=17, border=IMAGE):
     return checked(network(f"{border} {{ {CONSTANTS} {body} }}", opset=opset))
 
 
-# --- hard swish and hard sigmoid ---------------------------------------------------------------------------------------
+# --- hard swish and hard sigmoid ---
 
 GATE = "a = Add(x, three) g = Clip(a, zero, six)"
 HARD_SWISHES = {
@@ -47,8 +49,10 @@ def test_hard_swish_by_itself_is_kept():
 
 
 NO_HARD_SWISHES = {
-    "another offset": "two = Constant<value = float {2.0}>() a = Add(x, two) g = Clip(a, zero, six) m = Mul(x, g) y = Div(m, six)",
-    "another bottom": f"a = Add(x, three) g = Clip(a, one, six) m = Mul(x, g) y = Div(m, six)",
+    "another offset": (
+        "two = Constant<value = float {2.0}>() a = Add(x, two) g = Clip(a, zero, six) m = Mul(x, g) y = Div(m, six)"
+    ),
+    "another bottom": "a = Add(x, three) g = Clip(a, one, six) m = Mul(x, g) y = Div(m, six)",
     "another divisor": f"{GATE} m = Mul(x, g) y = Div(m, three)",
     "another top": "a = Add(x, three) g = Clip(a, zero, three) m = Mul(x, g) y = Div(m, three)",
     "no top": "a = Add(x, three) g = Clip(a, zero) m = Mul(x, g) y = Div(m, six)",
@@ -57,7 +61,7 @@ NO_HARD_SWISHES = {
     "another beta": "g = HardSigmoid<alpha = 0.16666667, beta = 0.4>(x) y = Mul(x, g)",
     "scaled": "h = Mul(x, half) g = HardSigmoid<alpha = 0.16666667, beta = 0.5>(x) y = Mul(h, g)",
     "of another tensor": "n = Neg(x) g = HardSigmoid<alpha = 0.16666667, beta = 0.5>(n) y = Mul(x, g)",
-    "clip of another tensor": f"n = Neg(x) a = Add(n, three) g = Clip(a, zero, six) m = Mul(x, g) y = Div(m, six)",
+    "clip of another tensor": "n = Neg(x) a = Add(n, three) g = Clip(a, zero, six) m = Mul(x, g) y = Div(m, six)",
 }
 
 
@@ -69,7 +73,7 @@ def test_no_hard_swish(body):
 SHARED = {
     "the gate": (f"{GATE} m = Mul(x, g) y = Div(m, six) z = Neg(g)", "also read by"),
     "the product": (f"{GATE} m = Mul(x, g) y = Div(m, six) z = Neg(m)", None),
-    "an output": (f"a = Add(x, three) z = Clip(a, zero, six) m = Mul(x, z) y = Div(m, six)", "an output of the model"),
+    "an output": ("a = Add(x, three) z = Clip(a, zero, six) m = Mul(x, z) y = Div(m, six)", "an output of the model"),
 }
 
 
@@ -109,7 +113,9 @@ NO_HARD_SIGMOIDS = {
     "a bare clip": "y = Clip(x, zero, one)",
     "another divisor": f"{GATE} y = Div(g, three)",
     "another bottom": "a = Add(x, three) g = Clip(a, one, six) y = Div(g, six)",
-    "one value a channel": f"c = Constant<value = float[4,1,1] {{1.0, 2.0, 3.0, 3.0}}>() a = Add(x, c) g = Clip(a, zero, one) y = Neg(g)",
+    "one value a channel": (
+        "c = Constant<value = float[4,1,1] {1.0, 2.0, 3.0, 3.0}>() a = Add(x, c) g = Clip(a, zero, one) y = Neg(g)"
+    ),
 }
 
 
@@ -141,7 +147,7 @@ def test_a_shared_gate_is_refused():
     assert "also read by" in refused(model, "hard-sigmoid-gate")[0]
 
 
-# --- sigmoid, SiLU, softplus, Mish -------------------------------------------------------------------------------------
+# --- sigmoid, SiLU, softplus, Mish ---
 
 SMOOTH = {
     "x sigmoid(x)": ("s = Sigmoid(x) y = Mul(x, s)", "Silu"),
@@ -190,7 +196,10 @@ SHARED_SMOOTH = {
     "sigmoid": "n = Neg(x) e = Exp(n) d = Add(e, one) y = Div(one, d) z = Neg(e)",
     "softplus": "e = Exp(x) a = Add(e, one) y = Log(a) z = Neg(e)",
     "mish": "s = Softplus(x) t = Tanh(s) y = Mul(x, t) z = Neg(s)",
-    "gelu": "r = Constant<value = float {1.4142135}>() d = Div(x, r) e = Erf(d) a = Add(e, one) m = Mul(x, a) y = Mul(m, half) z = Neg(e)",
+    "gelu": (
+        "r = Constant<value = float {1.4142135}>() d = Div(x, r) e = Erf(d) a = Add(e, one) m = "
+        "Mul(x, a) y = Mul(m, half) z = Neg(e)"
+    ),
 }
 
 
@@ -201,10 +210,11 @@ def test_what_is_read_elsewhere_keeps_a_smooth_activation_apart(rule):
     assert "also read by" in refused(model, rule)[0]
 
 
-# --- GELU ----------------------------------------------------------------------------------------------------------------
+# --- GELU ---
 
 ERF = "r = Constant<value = float {1.4142135}>() d = Div(x, r) e = Erf(d) a = Add(e, one)"
-TANH = """k = Constant<value = float {0.044715}>() s = Constant<value = float {0.7978846}>() p = Constant<value = float {3.0}>()
+TANH = """k = Constant<value = float {0.044715}>() s = Constant<value = float {0.7978846}>()
+  p = Constant<value = float {3.0}>()
   q = Pow(x, p) c = Mul(q, k) i = Add(x, c) j = Mul(i, s) t = Tanh(j) a = Add(one, t)"""
 PRODUCTS = {
     "(x a) / 2": "m = Mul(x, a) y = Mul(m, half)",
@@ -244,7 +254,7 @@ NO_GELUS = {
     "half and erf": f"{ERF.replace('Add(e, one)', 'Add(e, half)')} {PRODUCTS['(x a) / 2']}",
     "zero and erf": f"{ERF.replace('Add(e, one)', 'Add(e, zero)')} {PRODUCTS['(x a) / 2']}",
     "another cube": f"{TANH.replace('0.044715', '0.05')} {PRODUCTS['(x a) / 2']}",
-    "a square": f"{TANH.replace('p = Constant<value = float {3.0}>()', 'p = Constant<value = float {2.0}>()')} {PRODUCTS['(x a) / 2']}",
+    "a square": f"{TANH.replace('float {3.0}', 'float {2.0}')} {PRODUCTS['(x a) / 2']}",
     "tanh for erf": f"{ERF.replace('Erf', 'Tanh')} {PRODUCTS['(x a) / 2']}",
     "of another tensor": f"n = Neg(x) {ERF} m = Mul(n, a) y = Mul(m, half)",
 }
@@ -255,7 +265,7 @@ def test_no_gelu(body):
     assert "Gelu" not in operators(read(body))
 
 
-# --- the same nets in every opset ----------------------------------------------------------------------------------------
+# --- the same nets in every opset ---
 
 
 @pytest.mark.parametrize("opset", range(9, 24))

@@ -21,7 +21,7 @@ def message(source, error, exit_code=2, **options):
     return text
 
 
-# --- files -----------------------------------------------------------------------------------------------------------------
+# --- files ---
 
 
 def test_missing_file(tmp_path):
@@ -106,7 +106,7 @@ def test_shapes_that_disagree():
     assert "its shapes do not fit together" in message(network(body, w=random(3, 5)), ModelFileError)
 
 
-# --- external data -----------------------------------------------------------------------------------------------------------
+# --- external data ---
 
 
 def external(path, location="weights.bin", content=None):
@@ -184,7 +184,7 @@ def test_a_proto_with_external_data_says_so():
     assert "external data" in message(proto, ModelFileError)
 
 
-# --- models that are not supported -----------------------------------------------------------------------------------------
+# --- models that are not supported ---
 
 
 @pytest.mark.parametrize("opset", [7, 8, 24, 28])
@@ -296,7 +296,8 @@ def test_control_flow_on_constants_is_decided(condition, op):
 
 def test_a_sequence():
     proto = network(
-        "(float[4] x) => (float[4] y) { s = SequenceConstruct(x) i = Constant<value = int64 {0}>() y = SequenceAt(s, i) }"
+        "(float[4] x) => (float[4] y) { s = SequenceConstruct(x) i = Constant<value = int64 {0}>() y "
+        "= SequenceAt(s, i) }"
     )
     assert (
         message(proto, UnsupportedError, 3)

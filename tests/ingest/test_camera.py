@@ -15,7 +15,8 @@ from tests.ingest.nets import network, random, relative_error, run
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 NCHW = network("(float[N,3,6,7] image) => (float y) { h = Conv(image, w) y = Relu(h) }", w=random(4, 3, 3, 3))
 NHWC = network(
-    "(float[N,6,7,3] image) => (float y) { t = Transpose<perm = [0, 3, 1, 2]>(image) h = Conv(t, w) y = Relu(h) }", w=random(4, 3, 3, 3)
+    "(float[N,6,7,3] image) => (float y) { t = Transpose<perm = [0, 3, 1, 2]>(image) h = Conv(t, w) y = Relu(h) }",
+    w=random(4, 3, 3, 3),
 )
 SOURCES = {"NCHW": NCHW, "NHWC": NHWC}
 
@@ -50,7 +51,9 @@ def test_the_network_with_a_camera_sees_what_the_original_is_fed(own, layout, dt
 def test_to_original_by_hand():
     model = fold_camera(read(NCHW, simplify=False), input_layout="nhwc", input_dtype="uint8", mean=MEAN, std=STD)
     x = pixels(model)
-    by_hand = (x.astype(np.float64).transpose(0, 3, 1, 2) - np.reshape(MEAN, (1, 3, 1, 1))) / np.reshape(STD, (1, 3, 1, 1))
+    by_hand = (x.astype(np.float64).transpose(0, 3, 1, 2) - np.reshape(MEAN, (1, 3, 1, 1))) / np.reshape(
+        STD, (1, 3, 1, 1)
+    )
     np.testing.assert_allclose(model.camera.to_original(x), by_hand, rtol=0, atol=1e-6)
 
 
@@ -75,7 +78,9 @@ def test_the_model_that_was_given_is_not_touched():
 
 
 def test_an_image_that_goes_out_goes_out_preprocessed():
-    model = fold_camera(read(network("(float[1,3,2,2] image) => (float y) { y = Identity(image) }"), simplify=False), mean=(5,))
+    model = fold_camera(
+        read(network("(float[1,3,2,2] image) => (float y) { y = Identity(image) }"), simplify=False), mean=(5,)
+    )
     (out,) = run(to_onnx(model.proto), {"image": np.full((1, 3, 2, 2), 7, np.float32)})
     assert (out == 2).all()
 
@@ -119,11 +124,18 @@ LAYOUTS = {
     "conv": (NCHW, "NCHW"),
     "transposed": (NHWC, "NHWC"),
     "after elementwise": (network("(float[1,3,4,4] x) => (float y) { h = Relu(x) y = GlobalAveragePool(h) }"), "NCHW"),
-    "after a pad": (network("(float[1,3,4,4] x) => (float y) { h = Pad(x, p, one) y = MaxPool<kernel_shape = [2, 2]>(h) }", p=np.array([0, 0, 1, 1] * 2), one=np.array(1, np.float32)), "NCHW"),
+    "after a pad": (
+        network(
+            ("(float[1,3,4,4] x) => (float y) { h = Pad(x, p, one) y = MaxPool<kernel_shape = [2, 2]>(h) }"),
+            p=np.array([0, 0, 1, 1] * 2),
+            one=np.array(1, np.float32),
+        ),
+        "NCHW",
+    ),
     "as a kernel": (network("(float[1,3,4,4] k) => (float y) { y = Conv(w, k) }", w=random(1, 3, 5, 5)), ""),
     "a matrix product": (network("(float[1,3,4,4] x) => (float y) { y = MatMul(x, w) }", w=random(4, 4)), ""),
     "three dimensions": (network("(float[1,3,4] x) => (float y) { y = Conv(x, w) }", w=random(2, 3, 1)), ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("source", "layout"), LAYOUTS.values(), ids=LAYOUTS)

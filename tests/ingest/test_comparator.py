@@ -10,7 +10,7 @@ WRONG = {
     "a percent off": REFERENCE * np.float32(1.01),
     "a thousand times": REFERENCE * 1000,
     "zeros": np.zeros_like(REFERENCE),
-    "NaN": np.where(REFERENCE == REFERENCE.max(), np.nan, REFERENCE).astype(np.float32),
+    "NaN": np.where(REFERENCE.max() == REFERENCE, np.nan, REFERENCE).astype(np.float32),
     "another shape": REFERENCE.reshape(3, 2),
     "another type": REFERENCE.astype(np.float64),
     "one element": REFERENCE + np.eye(2, 3, dtype=np.float32) * 1e-3,

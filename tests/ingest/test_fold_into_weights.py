@@ -32,7 +32,10 @@ def test_batch_norm_goes_into_what_is_before(linear, weights):
 
 
 def test_batch_norm_goes_into_gemm():
-    body = "(float[3,4] x) => (float[3,6] y) { h = Gemm<transB = 1>(x, w, b) y = BatchNormalization<epsilon = 0.1>(h, scale, bias, mean, var) }"
+    body = (
+        "(float[3,4] x) => (float[3,6] y) { h = Gemm<transB = 1>(x, w, b) y = "
+        "BatchNormalization<epsilon = 0.1>(h, scale, bias, mean, var) }"
+    )
     assert operators(checked(network(body, w=random(6, 4), b=random(6), **NORM))) == ["Gemm"]
 
 
@@ -77,7 +80,10 @@ def test_channel_arithmetic_of_gemm():
 
 
 def test_arithmetic_after_a_bare_batch_norm_becomes_its_parameters():
-    body = "(float[1,6,5,5] x) => (float[1,6,5,5] y) { h = BatchNormalization(x, scale, bias, mean, var) i = Mul(h, c) y = Add(i, d) }"
+    body = (
+        "(float[1,6,5,5] x) => (float[1,6,5,5] y) { h = BatchNormalization(x, scale, bias, mean, "
+        "var) i = Mul(h, c) y = Add(i, d) }"
+    )
     model = checked(network(body, **NORM, c=random(1, 6, 1, 1), d=random(1, 6, 1, 1, seed=9)))
     assert operators(model) == ["BatchNormalization"]
 
@@ -111,7 +117,10 @@ def test_a_shared_batch_norm_keeps_what_follows():
 
 
 def test_computed_weights_are_refused():
-    body = "(float[1,4,5,5] x, float[6,4,1,1] w) => (float[1,6,5,5] y) { h = Conv(x, w) y = BatchNormalization(h, scale, bias, mean, var) }"
+    body = (
+        "(float[1,4,5,5] x, float[6,4,1,1] w) => (float[1,6,5,5] y) { h = Conv(x, w) y = "
+        "BatchNormalization(h, scale, bias, mean, var) }"
+    )
     model = checked(network(body, **NORM))
     assert operators(model) == ["Conv", "BatchNormalization"]
     assert "computed weights" in refused(model, "fold-batch-norm")[0]
@@ -156,5 +165,8 @@ def test_a_constant_that_widens_the_result_stays():
 
 
 def test_weights_that_two_convolutions_share_stay_right():
-    body = f"(float[1,4,5,5] x) => (float[1,6,5,5] y) {{ h = Conv(x, w) i = Mul(h, c) n = Neg(x) k = Conv(n, w) y = Add(i, k) }}"
+    body = (
+        "(float[1,4,5,5] x) => (float[1,6,5,5] y) { h = Conv(x, w) i = Mul(h, c) n = Neg(x) k = "
+        "Conv(n, w) y = Add(i, k) }"
+    )
     assert counted(checked(network(body, w=random(6, 4, 1, 1), c=random(6, 1, 1))))["Conv"] == 2

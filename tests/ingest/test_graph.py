@@ -34,19 +34,31 @@ def edit(change):
 
 ILLEGAL = {
     "opset": (lambda g, p: setattr(p.opset_import[0], "version", 17), "it imports"),
-    "initializer as input": (lambda g, p: g.input.append(helper.make_tensor_value_info(g.initializer[0].name, 1, [1])), "is an input"),
+    "initializer as input": (
+        lambda g, p: g.input.append(helper.make_tensor_value_info(g.initializer[0].name, 1, [1])),
+        "is an input",
+    ),
     "unnamed": (lambda g, p: setattr(g.node[0], "name", ""), "names are not unique"),
     "twins": (lambda g, p: setattr(g.node[0], "name", g.node[1].name), "names are not unique"),
     "unsorted": (lambda g, p: g.node.append(g.node.pop(0)), "before anything writes them"),
     "no type": (lambda g, p: g.value_info.pop(), "has no static type"),
     "open shape": (lambda g, p: g.value_info[0].type.tensor_type.shape.dim[0].Clear(), "has no static type"),
     "output not written": (lambda g, p: setattr(g.output[0], "name", "x"), "output 'x' is not written by a node"),
-    "unread initializer": (lambda g, p: g.initializer.append(helper.make_tensor("z", 1, [1], [0.0])), "'z' is not read"),
-    "foreign operator": (lambda g, p: setattr(g.node[1], "domain", "edgevision"), "no operator Clip in domain edgevision"),
+    "unread initializer": (
+        lambda g, p: g.initializer.append(helper.make_tensor("z", 1, [1], [0.0])),
+        "'z' is not read",
+    ),
+    "foreign operator": (
+        lambda g, p: setattr(g.node[1], "domain", "edgevision"),
+        "no operator Clip in domain edgevision",
+    ),
     "Identity inside": (lambda g, p: setattr(g.node[1], "op_type", "Identity"), "Identity has another spelling"),
     "Flatten": (lambda g, p: setattr(g.node[1], "op_type", "Flatten"), "Flatten has another spelling"),
     "default left out": (lambda g, p: remove_attribute(g.node[0], "group"), "attributes ['group'] are not written out"),
-    "auto_pad": (lambda g, p: g.node[0].attribute.append(helper.make_attribute("auto_pad", "VALID")), "['auto_pad'] are not resolved"),
+    "auto_pad": (
+        lambda g, p: g.node[0].attribute.append(helper.make_attribute("auto_pad", "VALID")),
+        "['auto_pad'] are not resolved",
+    ),
     "bound as input": (lambda g, p: g.node[1].input.append(g.initializer[0].name), "should be an attribute"),
     "all constant": (lambda g, p: g.node[2].input.__setitem__(0, g.node[2].input[1]), "all inputs are constant"),
     "constant first": (lambda g, p: g.node[2].input.insert(0, g.node[2].input.pop()), "the constant comes first"),

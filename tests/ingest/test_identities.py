@@ -99,7 +99,10 @@ def test_an_identity_at_the_end_gives_its_name_away():
 
 
 def test_a_constant_output_goes_through_identity():
-    body = "(float[1,4] x) => (float[1,4] y, float[2] z) { y = Neg(x) two = Constant<value = float[2] {1.0, 2.0}>() z = Neg(two) }"
+    body = (
+        "(float[1,4] x) => (float[1,4] y, float[2] z) { y = Neg(x) two = Constant<value = "
+        "float[2] {1.0, 2.0}>() z = Neg(two) }"
+    )
     assert sorted(operators(checked(network(body)))) == ["Identity", "Neg"]
 
 
@@ -161,7 +164,10 @@ def test_an_integer_maximum_stays_one():
 
 
 def test_transposes_compose():
-    body = "(float[2,3,4,5] x) => (float[3,2,5,4] y) { h = Transpose<perm = [3, 2, 1, 0]>(x) y = Transpose<perm = [2, 3, 0, 1]>(h) }"
+    body = (
+        "(float[2,3,4,5] x) => (float[3,2,5,4] y) { h = Transpose<perm = [3, 2, 1, 0]>(x) y = "
+        "Transpose<perm = [2, 3, 0, 1]>(h) }"
+    )
     model = checked(network(body))
     assert operators(model) == ["Transpose"]
     assert attributes(model, "Transpose")["perm"] == [1, 0, 3, 2]

@@ -6,7 +6,8 @@ import pytest
 from tests.ingest.nets import attributes, checked, fired, network, operators, random, refused
 
 IMAGE = "(float[2,6,4,5] x) => (float[2,6,4,5] y)"
-CONSTANTS = """eps = Constant<value = float {0.001}>() two = Constant<value = float {2.0}>() m_half = Constant<value = float {-0.5}>()
+CONSTANTS = """eps = Constant<value = float {0.001}>() two = Constant<value = float {2.0}>() m_half =
+      Constant<value = float {-0.5}>()
   half = Constant<value = float {0.5}>()"""
 
 

@@ -24,7 +24,7 @@ def shape_of(source, **shapes):
     )
 
 
-# --- the option --------------------------------------------------------------------------------------------------------------
+# --- the option ---
 
 
 def test_parse():
@@ -56,7 +56,7 @@ def test_parse_rejects_one_twice(texts):
         parse_input_shapes(texts)
 
 
-# --- the file ----------------------------------------------------------------------------------------------------------------
+# --- the file ---
 
 
 def test_batch_is_one():

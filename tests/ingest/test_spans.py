@@ -5,7 +5,7 @@ import pytest
 
 from tests.ingest.nets import attributes, checked, counted, network, operators, random, refused
 
-# --- pools ---------------------------------------------------------------------------------------------------------------
+# --- pools ---
 
 GLOBAL = {
     "mean": ("y = ReduceMean<axes = [2, 3]>(x)", ["GlobalAveragePool"], "1,4,5,6", "1,4,1,1"),
@@ -52,11 +52,14 @@ def test_other_pools_stay(body, before, after):
 
 def test_a_dilated_window_of_two_is_not_the_image():
     """kernel 3x3 spread over 5x5 reads nine of twenty-five."""
-    body = "(float[1,4,3,3] x) => (float[1,4,1,1] y) { y = MaxPool<kernel_shape = [3, 3], dilations = [2, 2], pads = [1, 1, 1, 1]>(x) }"
+    body = (
+        "(float[1,4,3,3] x) => (float[1,4,1,1] y) { y = MaxPool<kernel_shape = [3, 3], dilations "
+        "= [2, 2], pads = [1, 1, 1, 1]>(x) }"
+    )
     assert operators(checked(network(body))) == ["MaxPool"]
 
 
-# --- padding -------------------------------------------------------------------------------------------------------------
+# --- padding ---
 
 PADS = np.array([0, 0, 1, 0, 0, 0, 1, 2], np.int64)
 
@@ -93,7 +96,7 @@ def test_other_padding_stays(body, pads, reason):
     assert reason in refused(model, "pad-into-conv")[0]
 
 
-# --- channel shuffle -------------------------------------------------------------------------------------------------------
+# --- channel shuffle ---
 
 
 def shuffle(
@@ -137,7 +140,7 @@ def test_a_shuffle_that_is_read_inside_is_refused():
     assert "also read by" in refused(model, "channel-shuffle")[0]
 
 
-# --- channels last -----------------------------------------------------------------------------------------------------------
+# --- channels last ---
 
 LAST, FIRST = "[0, 2, 3, 1]", "[0, 3, 1, 2]"
 
@@ -149,7 +152,10 @@ def span(inside, border="(float[1,4,5,6] x) => (float[1,4,5,6] y)", opset=17, **
 
 def test_a_convnext_block_is_convolutions():
     """LayerNorm, 4 C, GELU, C, layer scale, with channels last: nothing is left but NCHW operators."""
-    inside = "n = LayerNormalization<axis = -1>(t, g, b) h = MatMul(n, w) i = Add(h, c) a = Gelu(i) j = MatMul(a, v) u = Mul(j, s)"
+    inside = (
+        "n = LayerNormalization<axis = -1>(t, g, b) h = MatMul(n, w) i = Add(h, c) a = Gelu(i) "
+        "j = MatMul(a, v) u = Mul(j, s)"
+    )
     weights = {
         "g": random(4),
         "b": random(4, seed=1),
@@ -211,5 +217,8 @@ def test_another_transpose_does_not_sink():
 
 
 def test_a_transpose_with_two_readers_does_not_sink():
-    body = f"(float[1,4,5,6] x) => (float[1,5,6,4] y, float[1,5,6,4] z) {{ t = Transpose<perm = {LAST}>(x) y = Sigmoid(t) z = Neg(t) }}"
+    body = (
+        f"(float[1,4,5,6] x) => (float[1,5,6,4] y, float[1,5,6,4] z) {{ t = Transpose<perm = "
+        f"{LAST}>(x) y = Sigmoid(t) z = Neg(t) }}"
+    )
     assert counted(checked(network(body)))["Transpose"] == 1

@@ -15,11 +15,12 @@ def read(body, border="(float[2,4,6,7] x) => (float[?] y)", opset=17, **weights)
     return checked(network(f"{border.replace('float[?]', 'float[a,b,c,d]')} {{ {body} }}", opset=opset, **arrays))
 
 
-# --- one net, all opsets ---------------------------------------------------------------------------------------------------
+# --- one net, all opsets ---
 
 
 def body_of(opset):
-    """Conv, Clip, Slice, Pad, ReduceSum, Squeeze, Unsqueeze, Split, Softmax, Upsample or Resize as each opset writes them."""
+    """Conv, Clip, Slice, Pad, ReduceSum, Squeeze, Unsqueeze, Split, Softmax, Upsample or Resize as each opset
+    writes them."""
     clip = "c = Clip<min = 0.0, max = 6.0>(k)" if opset < 11 else "c = Clip(k, low, high)"
     slice_ = (
         "s = Slice<starts = [1, -5], ends = [4, 100], axes = [1, 2]>(c)"
@@ -36,7 +37,10 @@ def body_of(opset):
         opset, 'r = Resize<coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">(p, roi, scales)'
     )
     soft = "y = Softmax<axis = 2>(g)"
-    return f'k = Conv<auto_pad = "SAME_UPPER", strides = [1, 2]>(x, w) {clip} {slice_} {pad} {z} z = Abs(r) {total} {up} {down} {split} {soft} o = Neg(f)'
+    return (
+        f'k = Conv<auto_pad = "SAME_UPPER", strides = [1, 2]>(x, w) {clip} {slice_} {pad} {z} z = '
+        f"Abs(r) {total} {up} {down} {split} {soft} o = Neg(f)"
+    )
 
 
 @pytest.mark.parametrize("opset", range(9, 24))
@@ -44,11 +48,19 @@ def test_every_opset_gives_the_same_graph(opset):
     weights = {
         "roi": np.zeros(0, np.float32),
         "w": random(5, 4, 3, 2),
-        "low": np.array(0, np.float32), "high": np.array(6, np.float32), "fill": np.array(1.5, np.float32),
-        "starts": np.array([1, -5]), "ends": np.array([4, 100]), "axes": np.array([1, 2]),
-        "pads": np.array([0, 0, 1, 0, 0, 0, 0, 2]), "scales": np.array([1, 1, 2, 2], np.float32),
-        "last": np.array([-1]), "two": np.array([0, 3]), "first": np.array([0]), "parts": np.array([1, 2]),
-    }  # fmt: skip
+        "low": np.array(0, np.float32),
+        "high": np.array(6, np.float32),
+        "fill": np.array(1.5, np.float32),
+        "starts": np.array([1, -5]),
+        "ends": np.array([4, 100]),
+        "axes": np.array([1, 2]),
+        "pads": np.array([0, 0, 1, 0, 0, 0, 0, 2]),
+        "scales": np.array([1, 1, 2, 2], np.float32),
+        "last": np.array([-1]),
+        "two": np.array([0, 3]),
+        "first": np.array([0]),
+        "parts": np.array([1, 2]),
+    }
     model = checked(network(f"(float[2,4,6,7] x) => (float y, float o) {{ {body_of(opset)} }}", opset=opset, **weights))
     softmax = ["Reshape", "Softmax", "Reshape"] if opset < 13 else ["Softmax"]
     ops = ["Conv", "Clip", "Slice", "Pad", "Resize", "Abs", "ReduceSum", "Reshape", "Split", *softmax, "Neg"]
@@ -65,7 +77,7 @@ def test_every_opset_gives_the_same_graph(opset):
     assert resize["sizes"] == [2, 3, 12, 12]
 
 
-# --- windows -------------------------------------------------------------------------------------------------------------------
+# --- windows ---
 
 WINDOWS = {
     "Conv SAME_UPPER": ('y = Conv<auto_pad = "SAME_UPPER", strides = [2, 3]>(x, w)', {"w": random(5, 4, 3, 2)}),
@@ -109,7 +121,7 @@ def test_windows_are_written_out(body, weights):
     assert not {"auto_pad", "output_shape"} & names
 
 
-# --- axes, indices, shapes -------------------------------------------------------------------------------------------------------
+# --- axes, indices, shapes ---
 
 SPELLED = {
     "Softmax of old, last": ("y = Softmax<axis = 3>(x)", 11, {}, ["Softmax"]),
@@ -120,10 +132,20 @@ SPELLED = {
     "ReduceMean of everything": ("r = ReduceMean(x) y = Mul(x, r)", 17, {}, ["ReduceMean", "Mul"]),
     "ReduceSum of nothing": ("y = ReduceSum<noop_with_empty_axes = 1>(x)", 13, {}, ["Identity"]),
     "ReduceL2 of nothing": ("y = ReduceL2<noop_with_empty_axes = 1>(x, a)", 18, {"a": np.zeros(0, INT)}, ["Abs"]),
-    "ReduceSumSquare of nothing": ("y = ReduceSumSquare<noop_with_empty_axes = 1>(x, a)", 18, {"a": np.zeros(0, INT)}, ["Mul"]),
+    "ReduceSumSquare of nothing": (
+        ("y = ReduceSumSquare<noop_with_empty_axes = 1>(x, a)"),
+        18,
+        {"a": np.zeros(0, INT)},
+        ["Mul"],
+    ),
     "ReduceSum of empty axes": ("y = ReduceSum(x, a)", 13, {"a": np.zeros(0, INT)}, ["ReduceSum"]),
     "ArgMax": ("i = ArgMax<axis = -1>(x) y = Cast<to = 1>(i)", 13, {}, ["ArgMax", "Cast"]),
-    "Slice backwards": ("y = Slice(x, s, e, a, t)", 13, {"s": [-1, 0], "e": [-100, 9], "a": [-1, 0], "t": [-2, 1]}, ["Slice"]),
+    "Slice backwards": (
+        "y = Slice(x, s, e, a, t)",
+        13,
+        {"s": [-1, 0], "e": [-100, 9], "a": [-1, 0], "t": [-2, 1]},
+        ["Slice"],
+    ),
     "Slice without axes": ("y = Slice(x, s, e)", 13, {"s": [0, 1, 2, 3], "e": [1, 2, 3, 4]}, ["Slice"]),
     "Pad with axes": ("y = Pad(x, p, , a)", 18, {"p": [1, 2], "a": [-1]}, ["Pad"]),
     "Pad reflect": ('y = Pad<mode = "reflect">(x, p)', 13, {"p": [0, 0, 1, 2, 0, 0, 3, 0]}, ["Pad"]),
@@ -133,7 +155,12 @@ SPELLED = {
     "Gather from the end": ("y = Gather<axis = 1>(x, i)", 13, {"i": [[-1, 0], [1, -2]]}, ["Gather"]),
     "GatherElements": ("y = GatherElements<axis = 3>(x, i)", 13, {"i": np.full((2, 4, 6, 2), -1)}, ["GatherElements"]),
     "GatherND": ("y = GatherND(x, i)", 13, {"i": [[-1, -1], [0, 1]]}, ["GatherND"]),
-    "Scatter of old": ("y = Scatter<axis = 3>(x, i, u)", 10, {"i": np.full((2, 4, 6, 1), 2), "u": random(2, 4, 6, 1)}, ["ScatterElements"]),
+    "Scatter of old": (
+        ("y = Scatter<axis = 3>(x, i, u)"),
+        10,
+        {"i": np.full((2, 4, 6, 1), 2), "u": random(2, 4, 6, 1)},
+        ["ScatterElements"],
+    ),
     "Flatten": ("y = Flatten<axis = 2>(x)", 13, {}, ["Reshape"]),
     "Reshape with 0 and -1": ("y = Reshape(x, s)", 13, {"s": [0, -1, 7]}, ["Reshape"]),
     "Reshape by another shape": ("t = Shape(x) y = Reshape(x, t)", 13, {}, ["Identity"]),
@@ -154,13 +181,28 @@ SPELLED = {
     "cube": ("y = Pow(x, three)", 13, {"three": np.array(3, np.float32)}, ["Pow"]),
     "power of a constant": ("y = Pow(two, x)", 13, {"two": np.array([[2]], np.float32)}, ["Pow"]),
     "a square that broadcasts": ("y = Pow(x, two)", 13, {"two": np.full((3, 1, 1, 1, 1), 2, np.float32)}, ["Pow"]),
-    "GroupNormalization 21": ("y = GroupNormalization<num_groups = 2>(x, s, b)", 21, {"s": random(4), "b": random(4, seed=1)}, ["GroupNormalization"]),
+    "GroupNormalization 21": (
+        ("y = GroupNormalization<num_groups = 2>(x, s, b)"),
+        21,
+        {"s": random(4), "b": random(4, seed=1)},
+        ["GroupNormalization"],
+    ),
     "GridSample 16": ('y = GridSample<mode = "bilinear">(x, g)', 16, {"g": random(2, 3, 3, 2)}, ["GridSample"]),
-    "Clip of integers": ("i = Cast<to = 7>(x) c = Clip(i, , m) y = Cast<to = 1>(c)", 13, {"m": np.array(2)}, ["Cast", "Clip", "Cast"]),
+    "Clip of integers": (
+        ("i = Cast<to = 7>(x) c = Clip(i, , m) y = Cast<to = 1>(c)"),
+        13,
+        {"m": np.array(2)},
+        ["Cast", "Clip", "Cast"],
+    ),
     "Clip at nothing": ("c = Clip(x, m) y = Neg(c)", 13, {"m": np.array(-np.inf, np.float32)}, ["Neg"]),
-    "Clip by a computed bound": ("m = ReduceMax<axes = [0, 1, 2, 3], keepdims = 0>(x) h = Neg(m) y = Clip(x, h, s)", 17, {"s": np.array(1, np.float32)}, ["ReduceMax", "Neg", "Max", "Clip"]),
+    "Clip by a computed bound": (
+        ("m = ReduceMax<axes = [0, 1, 2, 3], keepdims = 0>(x) h = Neg(m) y = Clip(x, h, s)"),
+        17,
+        {"s": np.array(1, np.float32)},
+        ["ReduceMax", "Neg", "Max", "Clip"],
+    ),
     "PRelu": ("y = PRelu(x, s)", 13, {"s": random(1, 4, 1, 1)}, ["PRelu"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("body", "opset", "weights", "ops"), SPELLED.values(), ids=SPELLED)
@@ -197,7 +239,10 @@ RESIZES = {
         {"s": [2, 4, 12, 14]},
     ),
     "crop": (
-        'y = Resize<mode = "linear", coordinate_transformation_mode = "tf_crop_and_resize", extrapolation_value = 2.0>(x, r, , s)',
+        (
+            'y = Resize<mode = "linear", coordinate_transformation_mode = "tf_crop_and_resize", '
+            "extrapolation_value = 2.0>(x, r, , s)"
+        ),
         13,
         {"r": np.array([0, 0, 0.1, -0.2, 1, 1, 0.7, 1.2], np.float32), "s": [2, 4, 5, 5]},
     ),
@@ -215,7 +260,7 @@ def test_resize(body, opset, weights):
     assert not {"axes", "keep_aspect_ratio_policy"} & set(found)
 
 
-# --- products ----------------------------------------------------------------------------------------------------------------------
+# --- products ---
 
 GEMMS = {
     "plain": ("y = Gemm(x, w, c)", (4, 5), (5,), ["Gemm"]),
@@ -251,7 +296,8 @@ def test_gemm_of_a_transposed_a():
 def test_gemm_of_two_computed_operands_is_kept():
     model = checked(
         network(
-            "(float[4,3] x, float[5,4] w, float[5] c) => (float y) { y = Gemm<transA = 1, transB = 1, alpha = 0.5>(x, w, c) }"
+            "(float[4,3] x, float[5,4] w, float[5] c) => (float y) { y = Gemm<transA = 1, transB = "
+            "1, alpha = 0.5>(x, w, c) }"
         )
     )
     found = attributes(model, "Gemm")
@@ -281,7 +327,7 @@ def test_a_constant_that_gives_the_rank_keeps_it():
     assert list(model.proto.graph.initializer[0].dims) == [1, 1, 1]
 
 
-# --- refusals --------------------------------------------------------------------------------------------------------------------
+# --- refusals ---
 
 COMPUTED = {
     "Pad": (
@@ -304,11 +350,26 @@ def test_an_operand_that_must_be_constant_is_named(body, what):
 
 REFUSED = {
     "Dropout in training": ("(float[8] x) => (float[8] y) { y = Dropout(x, r, t) }", "Dropout", "training mode"),
-    "Dropout with a computed mode": ("(float[8] x, bool m) => (float[8] y) { y = Dropout(x, r, m) }", "Dropout", "training mode"),
-    "a mask that is used": ("(float[8] x) => (float[8] y, bool[8] z) { y, m = Dropout(x) z = Not(m) }", "Dropout", "mask"),
+    "Dropout with a computed mode": (
+        ("(float[8] x, bool m) => (float[8] y) { y = Dropout(x, r, m) }"),
+        "Dropout",
+        "training mode",
+    ),
+    "a mask that is used": (
+        ("(float[8] x) => (float[8] y, bool[8] z) { y, m = Dropout(x) z = Not(m) }"),
+        "Dropout",
+        "mask",
+    ),
     "negative reflection": ('(float[8] x) => (float[n] y) { y = Pad<mode = "reflect">(x, p) }', "Pad", "negative"),
-    "rounded sizes": ('(float[1,1,6,7] x) => (float y) { y = Resize<axes = [2, 3], keep_aspect_ratio_policy = "not_larger">(x, , , s) }', "Resize", "not_larger"),
-}  # fmt: skip
+    "rounded sizes": (
+        (
+            "(float[1,1,6,7] x) => (float y) { y = Resize<axes = [2, 3], "
+            'keep_aspect_ratio_policy = "not_larger">(x, , , s) }'
+        ),
+        "Resize",
+        "not_larger",
+    ),
+}
 
 
 @pytest.mark.parametrize(("body", "op", "reason"), REFUSED.values(), ids=REFUSED)

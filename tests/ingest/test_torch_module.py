@@ -35,10 +35,12 @@ OPS = ["Conv", "HardSwish", "GlobalAveragePool", "Reshape", "Gemm"]
 
 def test_a_module(capfd):
     net = Net()
+    net.norm.eval()
     model = checked(net, input_shapes={"": (2, 3, 9, 9)})
     assert operators(model) == OPS
     assert model.inputs[0].shape == (2, 3, 9, 9)
     assert net.training
+    assert not net.norm.training
     assert capfd.readouterr() == ("", "")
     x = torch.randn(2, 3, 9, 9)
     (result,) = run(model.original, {model.inputs[0].name: x.numpy()})
@@ -120,5 +122,8 @@ def test_an_unknown_name_of_the_zoo():
 
 def test_an_onnx_file_needs_no_torch(tmp_path):
     onnx.save(network("(float[4] x) => (float[4] y) { y = Neg(x) }"), tmp_path / "net.onnx")
-    script = f"import sys; from edgevision.ingest import read; read({str(tmp_path / 'net.onnx')!r}); sys.exit('torch' in sys.modules)"
+    script = (
+        f"import sys; from edgevision.ingest import read; read({str(tmp_path / 'net.onnx')!r}); "
+        f"sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

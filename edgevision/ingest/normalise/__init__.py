@@ -1,13 +1,13 @@
-"""Rules over the normal form: patterns that exporters write in many ways become one operator, and what does nothing goes.
+"""Rules over the normal form: what exporters write in many ways becomes one operator, and what does nothing goes.
 
 Operators that the rules write besides standard ONNX are of the domain "edgevision":
 
   Silu(X)                                   x sigmoid(x), elementwise.
-  ChannelShuffle(X; groups)                 X [N, C, H, W], g = groups: [N, g, C / g, H, W], axes 1 and 2 swapped, back to
-                                            [N, C, H, W]: Y[:, i g + j] = X[:, j (C / g) + i].
+  ChannelShuffle(X; groups)                 X [N, C, H, W], g = groups: [N, g, C / g, H, W], axes 1 and 2 swapped, back
+                                            to [N, C, H, W]: Y[:, i g + j] = X[:, j (C / g) + i].
   ChannelLayerNormalization(X, Scale, B; epsilon)
-                                            X [N, C, H, W], Scale [C], B [C] constant: at every pixel over its C channels
-                                            (x - mean) / sqrt(var + epsilon) * Scale + B, var the biased variance.
+                                            X [N, C, H, W], Scale [C], B [C] constant: at every pixel over its C
+                                            channels (x - mean) / sqrt(var + epsilon) * Scale + B, var being biased.
 
 `spelling.to_onnx` expands them into standard operators.
 """

@@ -1,4 +1,4 @@
-"""Read arithmetic back from a graph: products, polynomials and affine maps, whatever order an exporter wrote them in."""
+"""Read arithmetic back from a graph: products, polynomials and affine maps, in whatever order they were written."""
 
 from __future__ import annotations
 

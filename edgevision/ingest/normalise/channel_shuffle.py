@@ -11,7 +11,7 @@ from edgevision.ingest.spelling.moved import EDGEVISION_DOMAIN
 
 
 def channel_shuffle(graph: Graph, node: Node) -> bool | Refusal:
-    """[N, C, H, W] -> [N, g, C / g, H, W] -> axes 1 and 2 swapped -> [N, C, H, W]: edgevision::ChannelShuffle(groups=g)."""
+    """[N, C, H, W] -> [N, g, C / g, H, W] -> axes 1, 2 swapped -> [N, C, H, W]: ChannelShuffle with groups = g."""
     transpose = graph.producer(node.inputs[0], "Transpose")
     split = graph.producer(transpose.inputs[0], "Reshape") if transpose else None
     if transpose is None or split is None:

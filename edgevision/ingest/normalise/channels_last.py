@@ -1,4 +1,4 @@
-"""Spans that an exporter wrote with channels last become NCHW: the Transpose in front of them sinks until it meets its inverse.
+"""Spans with channels last become NCHW: the Transpose in front of them sinks until it meets its inverse.
 
 t is the Transpose (0, 2, 3, 1) from [N, C, H, W] to [N, H, W, C]; f(t(x)) -> t(g(x)) where g does along axis 1 what f
 did along the last.
@@ -16,9 +16,9 @@ from edgevision.ingest.spelling.arithmetic import canonical_operands
 from edgevision.ingest.spelling.moved import BINARY, EDGEVISION_DOMAIN
 
 TO_LAST = [0, 2, 3, 1]
-UNARY = frozenset({"Relu", "Clip", "LeakyRelu", "Elu", "Selu", "Celu", "HardSigmoid", "HardSwish", "Gelu", "Mish", "Softplus", "Softsign",
-                   "Sigmoid", "Tanh", "Erf", "Silu", "Abs", "Neg", "Exp", "Log", "Sqrt", "Reciprocal", "Floor", "Ceil", "Round",
-                   "Cast"})  # fmt: skip
+UNARY = frozenset({"Relu", "Clip", "LeakyRelu", "Elu", "Selu", "Celu", "HardSigmoid", "HardSwish", "Gelu", "Mish",
+                   "Softplus", "Softsign", "Sigmoid", "Tanh", "Erf", "Silu", "Abs", "Neg", "Exp", "Log", "Sqrt",
+                   "Reciprocal", "Floor", "Ceil", "Round", "Cast"})  # fmt: skip
 SINKS = BINARY - {"PRelu", "BitShift"}
 
 

@@ -16,7 +16,7 @@ LINEAR = ("Conv", "ConvTranspose", "Gemm", "BatchNormalization")
 
 
 def batch_norm(graph: Graph, node: Node) -> bool | Refusal:
-    """BatchNormalization after a linear operator that nothing else reads: s = scale / sqrt(var + epsilon), t = B - s mean."""
+    """BatchNormalization behind a linear operator: s = scale / sqrt(var + epsilon), t = B - s mean."""
     linear = graph.producer(node.inputs[0], *LINEAR)
     if linear is None:
         return False

@@ -26,7 +26,7 @@ def drop(graph: Graph, node: Node) -> bool:
 
 
 def clip_of_clip(graph: Graph, node: Node) -> bool:
-    """Relu and Clip after Relu or Clip -> one Clip: clip(clip(x, a, b), c, d) = clip(x, min(max(a, c), d), min(max(b, c), d))."""
+    """Relu or Clip of Relu or Clip -> one: clip(clip(x, a, b), c, d) = clip(x, clip(a, c, d), clip(b, c, d))."""
     inner = graph.producer(node.inputs[0], "Relu", "Clip")
     if inner is None or not graph.is_private(inner.output):
         return False
@@ -119,7 +119,8 @@ def _slice(graph: Graph, node: Node) -> bool:
 
 
 def _transpose(graph: Graph, node: Node) -> bool:
-    return node.attributes["perm"] == sorted(node.attributes["perm"])
+    perm: list[int] = node.attributes["perm"]
+    return perm == sorted(perm)
 
 
 def _resize(graph: Graph, node: Node) -> bool:

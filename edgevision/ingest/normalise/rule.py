@@ -22,8 +22,8 @@ class Refusal:
 class Rule:
     """A local pattern -> replacement.
 
-    ``apply`` looks at one node, of an operator in ``anchors``, as the last node of the pattern. It rewrites the graph and
-    returns True, or touches nothing and returns False (another pattern) or a Refusal.
+    ``apply`` looks at one node, of an operator in ``anchors``, as the last node of the pattern. It rewrites the graph
+    and returns True, or touches nothing and returns False (another pattern) or a Refusal.
     """
 
     name: str

@@ -19,7 +19,7 @@ Operators
   Conv, ConvTranspose, pools   kernel_shape, strides, pads, dilations (ConvTranspose: output_padding) in full; neither
                                auto_pad nor output_shape.
   BatchNormalization           inference form with constant parameters; computed ones are spelled as arithmetic.
-  Clip                         min, max: FLOAT or INT as the tensor; absent where unbounded; computed bounds are Max, Min.
+  Clip                         min, max: FLOAT or INT as the tensor; absent if unbounded; computed bounds are Max, Min.
   Sum, Mean, Max, Min          binary chains (Mean ends in a Div); Pow(x, 2) is Mul(x, x), Pow(x, 0.5) is Sqrt.
   Reduce*                      axes (sorted, never empty), keepdims.
   Softmax, LogSoftmax, Hardmax axis as from opset 13; the older coercion to two dimensions becomes a pair of Reshapes.

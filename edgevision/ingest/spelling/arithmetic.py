@@ -53,7 +53,7 @@ def chain(graph: Graph, node: Node, opset: int) -> None:
 
 
 def clip(graph: Graph, node: Node, opset: int) -> None:
-    """Bounds as attributes, absent where they bound nothing; a computed bound becomes Max or Min; Clip(0, inf) is Relu."""
+    """Bounds as attributes, absent where they bound nothing; computed ones are Max and Min; Clip(0, inf) is Relu."""
     del opset
     dtype, shape = graph.dtype(node.output), graph.shape(node.output)
     limits = np.finfo(dtype) if np.issubdtype(dtype, np.floating) else np.iinfo(dtype)
@@ -81,7 +81,7 @@ def clip(graph: Graph, node: Node, opset: int) -> None:
 
 
 def power(graph: Graph, node: Node, opset: int) -> None:
-    """x^2 -> x x; x^0.5 -> sqrt(x) (they differ at -inf and -0 only, where the square root has the ONNX meaning of Sqrt)."""
+    """x^2 -> x x; x^0.5 -> sqrt(x) (they differ at -inf and -0 only)."""
     exponent = graph.constants.get(node.inputs[1])
     x = node.inputs[0]
     if exponent is None or exponent.size != 1 or graph.shape(x) != graph.shape(node.output):
@@ -102,8 +102,7 @@ def batch_normalization(graph: Graph, node: Node, opset: int) -> None:
         return
     shape, dtype = graph.shape(node.output), graph.dtype(node.output)
     column = (shape[1], *[1] * (len(shape) - 2))
-    scale, bias, mean, var = (graph.add("Reshape", [p], column, {"shape": list(column)}, at=node) if p not in graph.constants
-                              else graph.constant(graph.constants[p].reshape(column), p) for p in parameters)  # fmt: skip
+    scale, bias, mean, var = (_as_column(graph, node, parameter, column) for parameter in parameters)
     epsilon = graph.constant(np.array(node.attributes.get("epsilon", 1e-5), dtype), "epsilon")
     if var in graph.constants:
         spread: Array = np.sqrt(graph.constants[var] + graph.constants[epsilon])
@@ -114,6 +113,13 @@ def batch_normalization(graph: Graph, node: Node, opset: int) -> None:
     whitened = graph.add("Div", [centred, deviation], shape, at=node)
     scaled = graph.add("Mul", [whitened, scale], shape, at=node)
     graph.replace(node, "Add", [scaled, bias])
+
+
+def _as_column(graph: Graph, node: Node, parameter: str, column: tuple[int, ...]) -> str:
+    value = graph.constants.get(parameter)
+    if value is not None:
+        return graph.constant(value.reshape(column), parameter)
+    return graph.add("Reshape", [parameter], column, {"shape": list(column)}, at=node)
 
 
 def _canonical_producer(graph: Graph, tensor: str) -> None:

@@ -11,7 +11,7 @@ COERCED_BEFORE_OPSET = 13  # Softmax, LogSoftmax and Hardmax worked on a matrix 
 
 
 def reduce(graph: Graph, node: Node, opset: int) -> None:
-    """axes sorted and complete; a reduction over no axes (noop_with_empty_axes=1) is an Identity, or what one term gives."""
+    """axes sorted and complete; a reduction over no axes (noop_with_empty_axes=1) is what a single term gives."""
     del opset
     rank = len(graph.shape(node.inputs[0]))
     axes = sorted({axis % rank for axis in node.attributes.get("axes") or []}) if rank else []

@@ -1,4 +1,4 @@
-"""Operators that slide a window: Conv, ConvTranspose and the pools, with every attribute written out and auto_pad resolved."""
+"""Conv, ConvTranspose and the pools with every attribute of their window written out and auto_pad resolved."""
 
 from __future__ import annotations
 

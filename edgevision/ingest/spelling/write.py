@@ -18,7 +18,7 @@ FLOAT_LISTS = frozenset({"scales", "roi", "activation_alpha", "activation_beta"}
 
 
 def to_proto(graph: Graph, name: str) -> onnx.ModelProto:
-    """The graph as a ModelProto: nodes sorted and uniquely named, the types of all tensors, equal bytes for equal graphs."""
+    """The graph as a ModelProto: nodes sorted and uniquely named, all tensors typed, equal bytes for equal graphs."""
     graph.remove_dead()
     nodes: list[onnx.NodeProto] = []
     taken: set[str] = set()

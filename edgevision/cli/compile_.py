@@ -110,9 +110,9 @@ def _print(result: Compilation, *, as_json: bool, profile: bool) -> None:
     if as_json:
         click.echo(json.dumps(json.compile_report(result.model, result.outcomes)), nl=False)
         return
-    from rich.console import Console
+    from edgevision.report.console import stdout
 
-    console = Console()
+    console = stdout()
     for note in result.model.notes:
         click.echo(f"note: {note}")
     console.print(table.compile_table(result.model.name, result.outcomes))

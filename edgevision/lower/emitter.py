@@ -46,7 +46,8 @@ class Emitter:
         return self.values[name]
 
     def array(self, array: np.ndarray) -> Any:
-        return relax.const(np.ascontiguousarray(array), str(array.dtype))
+        # Not np.ascontiguousarray: that makes a scalar an array of one axis.
+        return relax.const(np.asarray(array, order="C"), str(array.dtype))
 
     def plain(self, name: str) -> Placed:
         """The tensor ``name`` stored in ONNX's own order."""

@@ -67,4 +67,4 @@ def broadcast_constant(array: np.ndarray, rank: int, *, channels_last: bool) -> 
         array = array[:, None]
     while array.ndim and array.shape[0] == 1:
         array = array[0]
-    return np.ascontiguousarray(array)
+    return np.asarray(array, order="C")

@@ -15,7 +15,11 @@ choose() {
             return
         fi
     done
-    echo "edgevision needs Python 3.11 or newer; ${PYTHON:-none on the PATH} is not (apt-get install python3.11)" >&2
+    if [ -n "${PYTHON:-}" ]; then
+        echo "edgevision needs Python 3.11 or newer, and $PYTHON is not; leave PYTHON out or name another" >&2
+    else
+        echo "edgevision needs Python 3.11 or newer, and there is none on the PATH (apt-get install python3)" >&2
+    fi
     exit 1
 }
 

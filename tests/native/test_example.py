@@ -25,31 +25,41 @@ def run(program: Path, *arguments: str | Path) -> subprocess.CompletedProcess[st
     return subprocess.run([str(program), *map(str, arguments)], capture_output=True, text=True, timeout=60)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """alpha.so and beta.so, and in build/ the two programs. zig is the C compiler: edgevision brings it along."""
-    folder = tmp_path_factory.mktemp("example")
-    library((*ZIG, "-Wl,-soname,alpha.so"), folder / "alpha.so", *IMAGE_ONLY)
-    library((*ZIG, "-Wl,-soname,beta.so"), folder / "beta.so", *IMAGE_ONLY, *BETA, "FAKE_FLOAT_NCHW")
+def build(folder: Path, first: Path, second: Path, *, include: Path) -> None:
+    """The two programs in ``folder``/build. zig is the C compiler: edgevision brings it along.
+
+    The libraries' prefixes are their names.
+    """
     compiler = folder / "cc"
     compiler.write_text(f'#!/bin/sh\nexec {sys.executable} -m ziglang cc "$@"\n')
     compiler.chmod(0o755)
-    models = [f"-DMODEL_{w}={folder}/{name}.so" for w, name in (("A", "alpha"), ("B", "beta"))]
-    configure = ["cmake", "-S", str(EXAMPLE), "-B", str(folder / "build"), f"-DEDGEVISION_INCLUDE={NATIVE}", *models]
+    models = [
+        f"-D{what}_{w}={x}" for w, m in (("A", first), ("B", second)) for what, x in (("MODEL", m), ("PREFIX", m.stem))
+    ]
+    configure = ["cmake", "-S", str(EXAMPLE), "-B", str(folder / "build"), f"-DEDGEVISION_INCLUDE={include}", *models]
     environment = {**os.environ, "CC": str(compiler)}
-    for command in ([*configure, "-DPREFIX_A=alpha", "-DPREFIX_B=beta"], ["cmake", "--build", str(folder / "build")]):
+    for command in (configure, ["cmake", "--build", str(folder / "build")]):
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "warning" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """alpha.so takes bytes in NHWC, beta.so normalised floats in NCHW."""
+    folder = tmp_path_factory.mktemp("example")
+    alpha = library((*ZIG, "-Wl,-soname,alpha.so"), folder / "alpha.so", *IMAGE_ONLY)
+    beta = library((*ZIG, "-Wl,-soname,beta.so"), folder / "beta.so", *IMAGE_ONLY, *BETA, "FAKE_FLOAT_NCHW")
+    build(folder, alpha, beta, include=NATIVE)
     return folder
 
 
-def expected(photograph: PIL.Image.Image, seed: int) -> np.ndarray:
-    """What the network answers for the centre of the photograph, as Pillow scales it."""
-    scale = min(photograph.width / W, photograph.height / H) * 0.875
-    left, top = (photograph.width - scale * W) / 2, (photograph.height - scale * H) / 2
-    box = (left, top, left + scale * W, top + scale * H)
-    return scores(np.asarray(photograph.resize((W, H), PIL.Image.Resampling.BILINEAR, box=box)), 1, seed)
+def centre(picture: PIL.Image.Image, width: int, height: int) -> PIL.Image.Image:
+    """87.5 % of the largest centred rectangle of the proportions width:height, as Pillow scales it."""
+    scale = min(picture.width / width, picture.height / height) * 0.875
+    left, top = (picture.width - scale * width) / 2, (picture.height - scale * height) / 2
+    box = (left, top, left + scale * width, top + scale * height)
+    return picture.resize((width, height), PIL.Image.Resampling.BILINEAR, box=box)
 
 
 def answers(text: str) -> list[tuple[str, list[tuple[int, float]]]]:
@@ -70,7 +80,7 @@ def photograph(width: int, height: int) -> PIL.Image.Image:
 @pytest.mark.parametrize(("width", "height"), [(301, 203), (90, 400), (W, H), (11, 7)])
 @pytest.mark.parametrize("program", ["classify", "linked"])
 def test_it_answers_as_numpy_does(folder: Path, tmp_path: Path, program: str, width: int, height: int) -> None:
-    """alpha takes bytes in NHWC, beta normalised floats in NCHW. Pillow rounds twice: up to one level a pixel."""
+    """Pillow rounds twice, the example once: up to one level a pixel."""
     picture = photograph(width, height)
     picture.save(tmp_path / "photograph.ppm")
     models = (folder / "alpha.so", folder / "beta.so") if program == "classify" else ()
@@ -79,7 +89,7 @@ def test_it_answers_as_numpy_does(folder: Path, tmp_path: Path, program: str, wi
     found = answers(done.stdout)
     assert [name for name, _ in found] == ["alpha", "beta"]
     for (_, best), seed in zip(found, (1, 5), strict=True):
-        wanted = expected(picture, seed)
+        wanted = scores(np.asarray(centre(picture, W, H)), 1, seed)
         assert len(best) == 5 and [score for _, score in best] == sorted((score for _, score in best), reverse=True)
         assert max(abs(wanted[number] - score) for number, score in best) < 0.01 * np.max(np.abs(wanted))
         assert abs(best[0][1] - wanted.max()) < 0.01 * np.max(np.abs(wanted))

@@ -4,8 +4,9 @@
 """
 
 from edgevision.ingest.camera import fold_camera
+from edgevision.ingest.legal import ACCEPTED_BY_REWRITING
 from edgevision.ingest.shapes import parse_input_shapes
 from edgevision.ingest.source import read
 from edgevision.ingest.spelling import infer, to_onnx
 
-__all__ = ["fold_camera", "infer", "parse_input_shapes", "read", "to_onnx"]
+__all__ = ["ACCEPTED_BY_REWRITING", "fold_camera", "infer", "parse_input_shapes", "read", "to_onnx"]

@@ -13,6 +13,8 @@ from edgevision.ingest.spelling.moved import COMMUTATIVE, EDGEVISION_DOMAIN, MOV
 OWN_OPERATORS = frozenset({"Silu", "ChannelShuffle", "ChannelLayerNormalization"})
 RESPELLED = frozenset({"Constant", "Flatten", "Squeeze", "Unsqueeze", "Upsample", "Scatter", "CastLike", "Dropout",
                        "Sum", "Mean", "Shape", "Size"})  # fmt: skip
+# What ingest does away with: no later stage sees these, but Identity at the border.
+ACCEPTED_BY_REWRITING = tuple(sorted({*RESPELLED, "ConstantOfShape", "Identity", "Range"}))
 
 
 def flaws(proto: onnx.ModelProto) -> list[str]:

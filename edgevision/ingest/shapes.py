@@ -81,11 +81,18 @@ def _by_name(given: Mapping[str, tuple[int, ...]], names: Sequence[str]) -> dict
 
 
 def _declared(value: onnx.ValueInfoProto) -> tuple[Dim, ...] | None:
-    """The file's shape of an input; None if its rank is open. Sizes below 1 are exporters' way to say open."""
+    """The file's shape of an input; None if its rank is open.
+
+    Sizes below 1 are exporters' way to say open, and names such as "?" (Paddle) do not mean that two sizes are equal.
+    """
     kind = value.type.tensor_type
     if not kind.HasField("shape"):
         return None
-    return tuple(dim.dim_value if dim.dim_value > 0 else dim.dim_param for dim in kind.shape.dim)
+    return tuple(dim.dim_value if dim.dim_value > 0 else _dim_name(dim.dim_param) for dim in kind.shape.dim)
+
+
+def _dim_name(name: str) -> str:
+    return name if name.isidentifier() else ""
 
 
 def _bind(name: str, dims: tuple[Dim, ...] | None, shape: tuple[int, ...], sizes: dict[str, int]) -> None:

@@ -16,13 +16,12 @@ from onnx import inliner
 from edgevision.errors import InputError, ModelFileError
 from edgevision.ingest.admission import admit, admit_folded
 from edgevision.ingest.external_data import external_tensors
-from edgevision.ingest.fold import constants_to_initializers, fold, require_static
+from edgevision.ingest.fold import fold, require_static
 from edgevision.ingest.layouts import input_layout
 from edgevision.ingest.legal import flaws
 from edgevision.ingest.normalise import normalise
 from edgevision.ingest.onnx_file import load, parse
 from edgevision.ingest.proto_types import default_opset, spec_of
-from edgevision.ingest.shape_inference import infer_shapes
 from edgevision.ingest.shapes import fix_inputs
 from edgevision.ingest.simplify import simplify as run_onnxsim
 from edgevision.ingest.spelling import spell, to_proto
@@ -60,12 +59,11 @@ def read(source: Any, *, input_shapes: InputShapes | None = None, simplify: bool
     fix_inputs(proto, None if _is_module(source) else input_shapes)
     inputs = tuple(spec_of(value) for value in proto.graph.input)
     notes = []
+    _fold(proto, given.where)
     if simplify:
-        proto, note = _simplified(proto, given.where)
+        proto, note = run_onnxsim(proto)
         notes += [note] if note else []
-    fold(proto, given.where)
-    admit_folded(proto)
-    require_static(proto)
+        _fold(proto, given.where)
     graph = spell(proto)
     changes = normalise(graph)
     normal = to_proto(graph, given.name)
@@ -152,7 +150,7 @@ def _without_functions(proto: onnx.ModelProto) -> onnx.ModelProto:
     return proto
 
 
-def _simplified(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, str]:
-    constants_to_initializers(proto)
-    infer_shapes(proto, where)
-    return run_onnxsim(proto)
+def _fold(proto: onnx.ModelProto, where: str) -> None:
+    fold(proto, where)
+    admit_folded(proto)
+    require_static(proto)

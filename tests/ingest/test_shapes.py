@@ -81,6 +81,17 @@ def test_a_scalar_input_is_complete():
     assert read(source, simplify=False).inputs[1].shape == ()
 
 
+def test_a_question_mark_is_no_name():
+    source = net("N,3,8,8")
+    for dim in source.graph.input[0].type.tensor_type.shape.dim:
+        dim.dim_param = "?"
+    assert shape_of(source, only=(1, 3, 8, 9)) == (1, 3, 8, 9)
+    with pytest.raises(
+        ShapeError, match=r"leaves dimensions open: \[\?,\?,\?,\?\]; give them with --input-shape x:1,SIZE,SIZE,SIZE"
+    ):
+        read(source, simplify=False)
+
+
 def test_sizes_below_one_in_the_file_are_open():
     source = net("N,3,8,8")
     source.graph.input[0].type.tensor_type.shape.dim[2].dim_value = -1

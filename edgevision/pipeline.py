@@ -88,6 +88,8 @@ def compile_model(
     chosen = [
         targets.load(n, cpu=options.cpu, features=options.features, cores=options.cores) for n in dict.fromkeys(names)
     ]
+    if options.symbol_prefix:
+        toolchain.check_symbol(options.symbol_prefix)
     for target in chosen:
         toolchain.check_cpu(target)
     progress("reading the model")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 
@@ -50,8 +51,14 @@ def edgevision() -> None:
     """Compile vision networks to self-contained, verified libraries for phones and boards."""
 
 
+def _end(number: int, _: object) -> None:
+    """A polite kill unwinds the stack, so that half-made files go away."""
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """Entry point: errors that a user can act on are one line and an exit code; anything else keeps its traceback."""
+    signal.signal(signal.SIGTERM, _end)
     try:
         code = edgevision.main(standalone_mode=False)
     except EdgevisionError as error:

@@ -47,6 +47,12 @@ def check_cpu(target: Target) -> None:
         raise UnknownNameError(f"{what} of {target.arch}", refused[2].replace("_", "-"), names) from None
 
 
+def check_symbol(name: str) -> None:
+    """Raises InputError for a name that no C function can have."""
+    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+        raise InputError(f"cannot export {name!r}: not a C identifier; choose another --symbol-prefix")
+
+
 def link_library(
     target: Target,
     *,
@@ -64,8 +70,7 @@ def link_library(
     Raises: CompilerError, ToolchainError, LibraryGateError, InputError for a name that is no C identifier.
     """
     for name in exported:
-        if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
-            raise InputError(f"cannot export {name!r}: not a C identifier; choose another --symbol-prefix")
+        check_symbol(name)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
         scratch = Path(folder)
         linked = scratch / output.name

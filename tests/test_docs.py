@@ -79,8 +79,8 @@ def test_a_misspelt_word_after_the_language_is_found() -> None:
 
 
 def test_what_a_fence_says_is_kept() -> None:
-    fences = ("```toml file=a.toml\nx = 1\n", "```c\nint x;\n", "```console large exit=3 \n$ a\n", "```console elsewhere\n$ b\n")
-    page = "text\n" + "".join(fence + "```\n" for fence in fences)
+    fences = ("toml file=a.toml\nx = 1\n", "c\nint x;\n", "console large exit=3 \n$ a\n", "console elsewhere\n$ b\n")
+    page = "text\n" + "".join(f"```{fence}```\n" for fence in fences)
     assert list(examples(page)) == [
         Example(line=2, language="toml", text="x = 1\n", file="a.toml"),
         Example(line=8, language="console", text="$ a\n", status=3, large=True),

@@ -15,7 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from edgevision.errors import UnsupportedOperatorError
 from edgevision.ingest.branches import inline_constant_ifs
-from edgevision.ingest.proto_types import default_opset, is_static
+from edgevision.ingest.proto_types import default_opset, is_static, tensor_bytes
 from edgevision.ingest.shape_inference import infer_shapes
 
 CONSTANT_LIMIT_BYTES = 1 << 30  # a folded tensor larger than this, and than what it is made of, is a mistake
@@ -84,9 +84,9 @@ def _fold_once(proto: onnx.ModelProto) -> bool:
             known.add(node.output[0])
         elif _is_pure(node, outputs) and all(t in known for t in node.input if t):
             results = [values[t] for t in node.output if t in values]
-            result_bytes = sum(_nbytes(_dims(v), v.type.tensor_type.elem_type) for v in results)
+            result_bytes = sum(tensor_bytes(_dims(v), v.type.tensor_type.elem_type) for v in results)
             operands = [constants[t] for t in node.input if t in constants]
-            _within_limit(node, result_bytes, sum(_nbytes(t.dims, t.data_type) for t in operands), opset)
+            _within_limit(node, result_bytes, sum(tensor_bytes(t.dims, t.data_type) for t in operands), opset)
             foldable.append(node)
             known.update(node.output)
     made += _evaluate(foldable, {**constants, **{t.name: t for t in made}}, proto)
@@ -204,10 +204,6 @@ def _is_pure(node: onnx.NodeProto, outputs: set[str]) -> bool:
     if node.op_type in RANDOM or (node.op_type == "Identity" and node.output[0] in outputs):
         return False
     return not any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
-
-
-def _nbytes(dims: Sequence[int], elem_type: int) -> int:
-    return prod(dims) * int(helper.tensor_dtype_to_np_dtype(elem_type).itemsize)
 
 
 def _dims(value: onnx.ValueInfoProto) -> tuple[int, ...]:

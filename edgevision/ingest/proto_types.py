@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
+
 import numpy as np
 import onnx
 from onnx import helper
@@ -26,6 +29,16 @@ def is_static(value: onnx.ValueInfoProto) -> bool:
     if value.type.WhichOneof("value") != "tensor_type" or not value.type.tensor_type.HasField("shape"):
         return False
     return all(dim.dim_value > 0 for dim in value.type.tensor_type.shape.dim)
+
+
+def tensor_bytes(dims: Sequence[int], elem_type: int) -> int:
+    """Size of a dense tensor in bytes."""
+    return prod(dims) * int(helper.tensor_dtype_to_np_dtype(elem_type).itemsize)
+
+
+def weight_bytes(proto: onnx.ModelProto) -> int:
+    """Size of all initializers in bytes. (ModelProto.ByteSize fails over 2 GiB.)"""
+    return sum(tensor_bytes(tensor.dims, tensor.data_type) for tensor in proto.graph.initializer)
 
 
 def default_opset(proto: onnx.ModelProto) -> int:

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from edgevision.ingest.admission import OLDEST_OPSET, QUANTIZED
 from edgevision.ingest.onnx_file import PROTOBUF_LIMIT_BYTES
-from edgevision.ingest.proto_types import default_opset
+from edgevision.ingest.proto_types import default_opset, weight_bytes
 from edgevision.ingest.shape_inference import skeleton
 
 TIME_LIMIT_S = 180.0  # a 55 M parameter ParNet takes 6 s on one busy core
@@ -31,7 +31,7 @@ def simplify(
     """
     if find_spec("onnxsim") is None:
         return proto, "onnxsim is not installed: went on without it"
-    if proto.ByteSize() > PROTOBUF_LIMIT_BYTES // 2:
+    if weight_bytes(proto) > PROTOBUF_LIMIT_BYTES // 2:
         return proto, "the model is over 1 GiB: went on without onnxsim"
     with tempfile.TemporaryDirectory(prefix="edgevision-") as folder:
         before, after = Path(folder, "before.onnx"), Path(folder, "after.onnx")

@@ -29,8 +29,9 @@ class Emitter:
         self.builder = relax.BlockBuilder()
         self.arrays = {t.name: numpy_helper.to_array(t) for t in model.proto.graph.initializer}
         self.values: dict[str, Placed] = {}
+        self._reordered: dict[tuple[str, str], Placed] = {}
         self._dtypes = _dtypes(model.proto)
-        self._constants: dict[tuple[int, str], Any] = {}
+        self._views: dict[Any, Any] = {}
 
     # --- operands ----------------------------------------------------------------------------------------------------
 
@@ -51,7 +52,7 @@ class Emitter:
 
     def plain(self, name: str) -> Placed:
         """The tensor ``name`` stored in ONNX's own order."""
-        return self.in_order(self.value(name))
+        return self._ordered(name, self.in_order)
 
     def in_order(self, value: Placed) -> Placed:
         if value.flat:
@@ -69,9 +70,21 @@ class Emitter:
             var = self.transpose(value.var, to_first(value.rank))
         return Placed(var=var, shape=value.shape, dtype=value.dtype)
 
+    def stored(self, name: str) -> Placed:
+        """The tensor ``name`` in either axis order, but never as a reordered matrix."""
+        value = self.value(name)
+        return self.in_order(value) if value.flat else value
+
     def last(self, name: str) -> Placed:
         """The tensor ``name`` (rank 3 and up) stored channels last."""
-        return self.in_last_order(self.value(name))
+        return self._ordered(name, self.in_last_order)
+
+    def _ordered(self, name: str, order: Callable[[Placed], Placed]) -> Placed:
+        """Two readers of one tensor share its reordered copy."""
+        key = (name, order.__name__)
+        if key not in self._reordered:
+            self._reordered[key] = order(self.value(name))
+        return self._reordered[key]
 
     def in_last_order(self, value: Placed) -> Placed:
         if value.channels_last:
@@ -104,7 +117,22 @@ class Emitter:
         array = constant_array(var)
         if array is not None:
             return self.array(array.reshape(tuple(shape)))
-        return self.builder.emit(relax.op.reshape(var, tuple(shape)))
+        view = self.builder.emit(relax.op.reshape(var, tuple(shape)))
+        self._views[view] = var
+        return view
+
+    def separate(self, names: Sequence[str]) -> list[Any]:
+        """These tensors in ONNX's axis order, each in memory of its own: not an input's, a constant's or another one's."""
+        taken, results = {self.values[spec.name].var for spec in self.model.inputs}, []
+        for name in names:
+            var = root = self.plain(name).var
+            while root in self._views:
+                root = self._views[root]
+            if root in taken or constant_array(root) is not None:
+                var = root = self.compute("copy", lambda t: te.compute(t.shape, lambda *i: t[i], name="copy"), var)
+            taken.add(root)
+            results.append(var)
+        return results
 
     def transpose(self, var: Any, perm: Sequence[int]) -> Any:
         """out[i_perm0, i_perm1, ...] = in[i_0, i_1, ...] as in ONNX."""
@@ -119,10 +147,14 @@ class Emitter:
 
         return self.compute("transpose", function, var, pattern=OPAQUE)
 
-    def result(self, node: Node, var: Any, *, channels_last: bool = False, output: int = 0) -> None:
+    def result(
+        self, node: Node, var: Any, *, channels_last: bool = False, flat: tuple[int, ...] = (), output: int = 0
+    ) -> None:
         """Declare ``var`` to be output ``output`` of ``node``."""
         shape, dtype = self._dtypes[node.outputs[output]]
-        self.values[node.outputs[output]] = Placed(var=var, shape=shape, dtype=dtype, channels_last=channels_last)
+        self.values[node.outputs[output]] = Placed(
+            var=var, shape=shape, dtype=dtype, channels_last=channels_last, flat=flat
+        )
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self._dtypes[name][0] if name in self._dtypes else self.arrays[name].shape

@@ -59,15 +59,9 @@ def emit(model: Model) -> tvm.IRModule:
             for proto in model.proto.graph.node:
                 node = read(proto)
                 OPERATORS[node.op](e, node)
-            results = [_separate(e, spec.name) for spec in model.outputs]
-            bound = e.builder.emit_output(relax.Tuple(results))
+            bound = e.builder.emit_output(relax.Tuple(e.separate([spec.name for spec in model.outputs])))
         e.builder.emit_func_output(bound)
     return e.builder.get()
-
-
-def _separate(e: Emitter, name: str) -> object:
-    """An output in ONNX's axis order. Tensors that are inputs, or leave twice, were given a copy by `Identity`."""
-    return e.plain(name).var
 
 
 def _dump(folder: Path | None, number: int, name: str, module: tvm.IRModule) -> None:

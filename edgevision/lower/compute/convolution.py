@@ -8,27 +8,31 @@ from typing import Any
 from tvm import te, tirx
 
 Tensor = Any
-Pads = tuple[int, int, int, int]
-"""(top, left, bottom, right)"""
+Pads = Sequence[int]
+"""One begin for each spatial axis, then one end for each, as in ONNX."""
 
 
-def padded(data: Tensor, pads: Pads, spread: tuple[int, int] = (1, 1)) -> Tensor:
-    """``data`` with ``spread - 1`` zeros between neighbouring pixels and then ``pads`` zeros around; negative pads crop."""
-    if not any(pads) and spread == (1, 1):
+def padded(data: Tensor, pads: Pads, spread: Sequence[int] = ()) -> Tensor:
+    """``data`` [n, spatial..., c] with ``spread - 1`` zeros between neighbours along each spatial axis and then ``pads`` zeros
+    around; negative pads crop."""
+    extents = [int(d) for d in data.shape[1:-1]]
+    rank = len(extents)
+    spread, before, after = spread or (1,) * rank, pads[:rank], pads[rank:]
+    if not any(pads) and all(s == 1 for s in spread):
         return data
-    n, h, w, c = (int(d) for d in data.shape)
-    top, left, bottom, right = pads
-    sh, sw = spread
-    shape = (n, (h - 1) * sh + 1 + top + bottom, (w - 1) * sw + 1 + left + right, c)
+    sizes = [(n - 1) * s + 1 + b + e for n, s, b, e in zip(extents, spread, before, after, strict=True)]
     zero = tirx.const(0, data.dtype)
+    crops_only = max(pads) <= 0 and all(s == 1 for s in spread)
 
-    def element(b: Any, y: Any, x: Any, ch: Any) -> Any:
-        v, u = y - top, x - left
-        inside = [*_within(v, h, sh, top, bottom), *_within(u, w, sw, left, right)]
-        value = data[b, v // sh if sh > 1 else v, u // sw if sw > 1 else u, ch]
-        return tirx.if_then_else(tirx.all(*inside), value, zero) if inside else value
+    def element(*at: Any) -> Any:
+        where = [i - b for i, b in zip(at[1:-1], before, strict=True)]
+        inside = [
+            c for v, n, s, b, e in zip(where, extents, spread, before, after, strict=True) for c in _within(v, n, s, b, e)
+        ]
+        value = data[(at[0], *(v // s if s > 1 else v for v, s in zip(where, spread, strict=True)), at[-1])]
+        return value if crops_only else tirx.if_then_else(tirx.all(*inside), value, zero)
 
-    return te.compute(shape, element, name="pad")
+    return te.compute((int(data.shape[0]), *sizes, int(data.shape[-1])), element, name="crop" if crops_only else "pad")
 
 
 def _within(at: Any, extent: int, spread: int, before: int, after: int) -> list[Any]:
@@ -42,28 +46,29 @@ def _within(at: Any, extent: int, spread: int, before: int, after: int) -> list[
     return conditions
 
 
-def conv2d(
-    data: Tensor, weight: Tensor, *, strides: Sequence[int], pads: Pads, dilations: Sequence[int], groups: int
-) -> Tensor:
-    """out[n, y, x, o] = sum over ky, kx, i of data[n, y*s + ky*d - p, x*s + kx*d - p, g(o)*ci + i] * weight[ky, kx, i, o]."""
+def conv(
+    data: Tensor, weight: Tensor, *, strides: Sequence[int], pads: Pads, dilations: Sequence[int], groups: int,
+    template: bool,
+) -> Tensor:  # fmt: skip
+    """out[n, p..., o] = sum over k..., i of data[n, p*s + k*d - pad..., g(o)*ci + i] * weight[k..., i, o].
+
+    ``template``: the schedule may use its template for two spatial axes, which re-lays ``weight`` and so wants a constant.
+    """
     source = padded(data, pads)
-    n, h, w, _ = (int(d) for d in source.shape)
-    kh, kw, ci, co = (int(d) for d in weight.shape)
-    (sh, sw), (dh, dw) = strides, dilations
-    ky, kx, i = te.reduce_axis((0, kh), "ky"), te.reduce_axis((0, kw), "kx"), te.reduce_axis((0, ci), "ci")
-    shape = (n, (h - (kh - 1) * dh - 1) // sh + 1, (w - (kw - 1) * dw - 1) // sw + 1, co)
+    *kernel, ci, co = (int(d) for d in weight.shape)
+    taps = [te.reduce_axis((0, k), f"k{i}") for i, k in enumerate(kernel)]
+    i = te.reduce_axis((0, ci), "ci")
+    images, *extents, _ = (int(d) for d in source.shape)
+    steps = list(zip(extents, kernel, strides, dilations, strict=True))
+    shape = (images, *((n - (k - 1) * d - 1) // s + 1 for n, k, s, d in steps), co)
 
-    def channel(o: Any) -> Any:
-        return i if groups == 1 else o // (co // groups) * ci + i
+    def element(*at: Any) -> Any:
+        where = [p * s + t * d for p, t, (_, _, s, d) in zip(at[1:-1], taps, steps, strict=True)]
+        channel = i if groups == 1 else at[-1] // (co // groups) * ci + i
+        return te.sum(source[(at[0], *where, channel)] * weight[(*taps, i, at[-1])], axis=[*taps, i])
 
-    return te.compute(
-        shape,
-        lambda b, y, x, o: te.sum(
-            source[b, y * sh + ky * dh, x * sw + kx * dw, channel(o)] * weight[ky, kx, i, o], axis=[ky, kx, i]
-        ),
-        name="conv2d",
-        attrs=_anchor("conv2d", strides, pads, dilations, groups),
-    )
+    attrs = _anchor("conv2d", strides, pads, dilations, groups) if template and len(kernel) == 2 else {}
+    return te.compute(shape, element, name="conv", attrs=attrs)
 
 
 def depthwise_conv2d(
@@ -85,12 +90,11 @@ def depthwise_conv2d(
 
 
 def matmul(data: Tensor, weight: Tensor) -> Tensor:
-    """out[..., n] = sum over k of data[..., k] * weight[k, n]."""
+    """out[..., n] = sum over k of data[..., k] * weight[k, n] for a constant weight."""
     *prefix, depth = (int(d) for d in data.shape)
-    columns = int(weight.shape[1])
     k = te.reduce_axis((0, depth), "k")
     return te.compute(
-        (*prefix, columns),
+        (*prefix, int(weight.shape[1])),
         lambda *at: te.sum(data[(*at[:-1], k)] * weight[k, at[-1]], axis=k),
         name="matmul",
         attrs=_anchor("conv2d", (1, 1), (0, 0, 0, 0), (1, 1), 1),

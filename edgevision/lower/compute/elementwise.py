@@ -23,7 +23,8 @@ def dtype(x: Expr) -> str:
 
 
 def is_nan(x: Expr) -> Expr:
-    return x != x  # noqa: PLR0124 (only NaN differs from itself)
+    # x != x is folded to false before LLVM sees it.
+    return tirx.isnan(x)
 
 
 def polynomial(x: Expr, coefficients: tuple[float, ...]) -> Expr:
@@ -32,6 +33,11 @@ def polynomial(x: Expr, coefficients: tuple[float, ...]) -> Expr:
     for c in coefficients[1:]:
         total = total * x + const(c, x)
     return total
+
+
+def lowest(kind: str) -> Expr:
+    """What no element is below."""
+    return tirx.const(-math.inf, kind) if "float" in kind else tirx.min_value(kind)
 
 
 def maximum(x: Expr, bound: Expr) -> Expr:
@@ -100,6 +106,11 @@ def erf(x: Expr) -> Expr:
     return tirx.Select(is_nan(x), x, value)
 
 
+def atanh(x: Expr) -> Expr:
+    """log1p(2 x / (1 - x)) / 2: TVM's own log((1 + x) / (1 - x)) loses everything near 0."""
+    return const(0.5, x) * tirx.log1p((x + x) / (const(1.0, x) - x))
+
+
 def softplus(x: Expr) -> Expr:
     """log(1 + e**x) as max(x, 0) + log1p(e**-|x|)."""
     zero = const(0.0, x)
@@ -145,7 +156,7 @@ def _shrink(x: Expr, bias: float, lambd: float) -> Expr:
     return tirx.Select(below, x + const(bias, x), tirx.Select(above, x - const(bias, x), const(0, x)))
 
 
-def _absolute(x: Expr) -> Expr:
+def absolute(x: Expr) -> Expr:
     return x if dtype(x).startswith("uint") else tirx.abs(x)
 
 
@@ -178,7 +189,7 @@ UNARY: dict[str, Callable[[Expr, Attributes], Expr]] = {
     "Sqrt": lambda x, a: tirx.sqrt(x),
     "Reciprocal": lambda x, a: const(1.0, x) / x,
     "Neg": lambda x, a: -x,
-    "Abs": lambda x, a: _absolute(x),
+    "Abs": lambda x, a: absolute(x),
     "Sign": lambda x, a: _sign(x),
     "Floor": lambda x, a: tirx.floor(x),
     "Ceil": lambda x, a: tirx.ceil(x),
@@ -193,7 +204,7 @@ UNARY: dict[str, Callable[[Expr, Attributes], Expr]] = {
     "Cosh": lambda x, a: tirx.cosh(x),
     "Asinh": lambda x, a: tirx.asinh(x),
     "Acosh": lambda x, a: tirx.acosh(x),
-    "Atanh": lambda x, a: tirx.atanh(x),
+    "Atanh": lambda x, a: atanh(x),
     "Not": lambda x, a: tirx.Not(x),
     "IsNaN": lambda x, a: is_nan(x),
     "IsInf": lambda x, a: _is_inf(x, a),
@@ -221,17 +232,30 @@ def _divide(a: Expr, b: Expr) -> Expr:
 
 
 def _modulo(a: Expr, b: Expr, fmod: int) -> Expr:
-    if not _integer(a):
-        return tirx.fmod(a, b)
-    return tirx.truncmod(a, b) if fmod else tirx.floormod(a, b)
+    """The sign of the dividend (fmod=1) or of the divisor (fmod=0)."""
+    if _integer(a):
+        return tirx.truncmod(a, b) if fmod else tirx.floormod(a, b)
+    # tirx.fmod has no lowering for LLVM targets.
+    rest = tirx.call_pure_extern(dtype(a), "fmod" if dtype(a) == "float64" else "fmodf", a, b)
+    if fmod:
+        return rest
+    zero = const(0, a)
+    wrong_sign = tirx.any(tirx.all(rest < zero, b > zero), tirx.all(rest > zero, b < zero))
+    return tirx.Select(wrong_sign, rest + b, rest)
 
 
 def _power(a: Expr, b: Expr) -> Expr:
-    if dtype(b) != dtype(a):
-        b = tirx.Cast(dtype(a), b)
-    if _integer(a):
+    """The result has the base's type; with an integer on either side it is computed in float64."""
+    if _integer(a) or dtype(a) != dtype(b):
         return tirx.Cast(dtype(a), tirx.power(tirx.Cast("float64", a), tirx.Cast("float64", b)))
     return tirx.power(a, b)
+
+
+def _equal(a: Expr, b: Expr) -> Expr:
+    """LLVM has no comparison of TVM's bool: it is spelled out."""
+    if dtype(a) != "bool":
+        return a == b
+    return tirx.Or(tirx.And(a, b), tirx.And(tirx.Not(a), tirx.Not(b)))
 
 
 def _largest(a: Expr, b: Expr) -> Expr:
@@ -255,8 +279,8 @@ BINARY: dict[str, Callable[[Expr, Expr, Attributes], Expr]] = {
     "PRelu": lambda a, b, _: tirx.Select(a < const(0, a), a * b, a),
     "And": lambda a, b, _: tirx.And(a, b),
     "Or": lambda a, b, _: tirx.Or(a, b),
-    "Xor": lambda a, b, _: a != b,
-    "Equal": lambda a, b, _: a == b,
+    "Xor": lambda a, b, _: tirx.Not(_equal(a, b)),
+    "Equal": lambda a, b, _: _equal(a, b),
     "Less": lambda a, b, _: a < b,
     "LessOrEqual": lambda a, b, _: a <= b,
     "Greater": lambda a, b, _: a > b,
@@ -270,9 +294,19 @@ BINARY: dict[str, Callable[[Expr, Expr, Attributes], Expr]] = {
 
 
 def cast(x: Expr, to: str) -> Expr:
-    """ONNX Cast: floats truncate towards zero, anything but zero is true."""
+    """ONNX Cast: floats truncate towards zero, anything but zero (NaN too) is true.
+
+    A float beyond a narrow integer's range wraps, as it does in C on x86 and so in onnxruntime: it is truncated to 32 (64) bits first.
+    """
+    if dtype(x) == to:
+        return x
     if to == "bool":
-        return x != const(0, x)
+        return tirx.Or(is_nan(x), x != const(0, x)) if "float" in dtype(x) else x != const(0, x)
     if dtype(x) == "bool":
         return tirx.Select(x, tirx.const(1, to), tirx.const(0, to))
+    if "float" in dtype(x) and to in _WIDER:
+        return tirx.Cast(to, tirx.Cast(_WIDER[to], x))
     return tirx.Cast(to, x)
+
+
+_WIDER = {"int8": "int32", "uint8": "int32", "int16": "int32", "uint16": "int32", "uint32": "int64"}

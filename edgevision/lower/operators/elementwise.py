@@ -17,14 +17,8 @@ from edgevision.lower.placed import Placed, broadcast_constant, last_shape
 
 
 def unary(e: Emitter, node: Node) -> None:
-    x = e.value(node.inputs[0])
-    if x.flat:
-        x = e.in_order(x)
     function = scalar.UNARY[node.op]
-    var = e.compute(
-        label(node), lambda t: te.compute(t.shape, lambda *i: function(t[i], node.attributes), name=label(node)), x.var
-    )
-    e.result(node, var, channels_last=x.channels_last)
+    _each(e, node, label(node), lambda v: function(v, node.attributes))
 
 
 def binary(e: Emitter, node: Node) -> None:
@@ -37,18 +31,13 @@ def where(e: Emitter, node: Node) -> None:
 
 
 def cast(e: Emitter, node: Node) -> None:
-    x = e.value(node.inputs[0])
-    if x.flat:
-        x = e.in_order(x)
     to = str(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(node["to"])))
-    var = e.compute("cast", lambda t: te.compute(t.shape, lambda *i: scalar.cast(t[i], to), name="cast"), x.var)
-    e.result(node, var, channels_last=x.channels_last)
+    _each(e, node, "cast", lambda v: scalar.cast(v, to))
 
 
 def identity(e: Emitter, node: Node) -> None:
-    """Remains only where a tensor leaves under two names or straight from an input: a copy."""
-    x = e.plain(node.inputs[0])
-    e.result(node, e.compute("copy", lambda t: te.compute(t.shape, lambda *i: t[i], name="copy"), x.var))
+    """Remains only where a tensor leaves under two names or straight from an input: `Emitter.separate` copies it there."""
+    e.values[node.outputs[0]] = e.value(node.inputs[0])
 
 
 def label(node: Node) -> str:
@@ -56,10 +45,18 @@ def label(node: Node) -> str:
     return node.op.rpartition(":")[2].lower()
 
 
+def _each(e: Emitter, node: Node, name: str, function: Callable[[Any], Any]) -> None:
+    """Whatever order the elements are stored in, the result is stored alike."""
+    x = e.value(node.inputs[0])
+    var = e.compute(name, lambda t: te.compute(t.shape, lambda *i: function(t[i]), name=name), x.var)
+    e.result(node, var, channels_last=x.channels_last, flat=x.flat)
+
+
 def _broadcast(e: Emitter, node: Node, names: Sequence[str], function: Callable[..., Any]) -> None:
     shape = e.shape(node.outputs[0])
+    flat = _common_flat(e, names, shape)
     last = _wants_channels_last(e, names, shape)
-    operands = [_operand(e, n, len(shape), last=last) for n in names]
+    operands = [e.value(n).var for n in names] if flat else [_operand(e, n, len(shape), last=last) for n in names]
     stored = last_shape(shape) if last else shape
     var = e.compute(
         label(node),
@@ -69,13 +66,21 @@ def _broadcast(e: Emitter, node: Node, names: Sequence[str], function: Callable[
         *operands,
         pattern=_pattern(e, names, shape),
     )
-    e.result(node, var, channels_last=last)
+    e.result(node, var, channels_last=last, flat=flat)
 
 
 def _pattern(e: Emitter, names: Sequence[str], shape: tuple[int, ...]) -> int | None:
     """A computed operand smaller than the result must not pull its own producer into the larger loop."""
     smaller = any(e.constant(n) is None and e.shape(n) != shape for n in names)
     return INJECTIVE if smaller else None
+
+
+def _common_flat(e: Emitter, names: Sequence[str], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """How the rows of every operand are reordered, if they all are in the same way and constants are scalars; else ()."""
+    computed = [e.value(n) for n in names if e.constant(n) is None]
+    scalars = all(a.size == 1 for n in names if (a := e.constant(n)) is not None)
+    orders = {v.flat for v in computed}
+    return orders.pop() if scalars and len(orders) == 1 and all(v.shape == shape for v in computed) else ()
 
 
 def _wants_channels_last(e: Emitter, names: Sequence[str], shape: tuple[int, ...]) -> bool:

@@ -18,22 +18,25 @@ Index = Sequence[Any]
 
 
 def reshape(e: Emitter, node: Node) -> None:
-    """Free where the elements are stored in ONNX's order. A channels-last image that becomes a matrix keeps its order until
-    somebody minds: a following product re-lays its weights instead."""
+    """Free where the elements are stored in ONNX's order, and where a channels-last image keeps images and channels.
+
+    A channels-last image that becomes a matrix keeps its order until somebody minds: a following product re-lays its weights
+    instead.
+    """
     x, shape = e.value(node.inputs[0]), tuple(e.shape(node.outputs[0]))
-    matrix = len(shape) == 2 and x.rank >= 3 and shape == (x.shape[0], prod(x.shape[1:]))
-    if matrix and x.channels_last and not moves_nothing(x.shape):
-        var = e.reshape(x.var, shape)
-        e.values[node.outputs[0]] = Placed(var=var, shape=shape, dtype=x.dtype, flat=x.shape[1:])
-        return
+    if x.channels_last and not moves_nothing(x.shape):
+        if shape == (x.shape[0], prod(x.shape[1:])):
+            e.result(node, e.reshape(x.var, shape), flat=x.shape[1:])
+            return
+        if len(shape) >= 3 and shape[:2] == x.shape[:2]:
+            e.result(node, e.reshape(x.var, last_shape(shape)), channels_last=True)
+            return
     e.result(node, e.reshape(e.in_order(x).var, shape))
 
 
 def transpose(e: Emitter, node: Node) -> None:
     """Free where the new order is how the tensor, or its result channels last, is stored already."""
-    x, perm = e.value(node.inputs[0]), tuple(node["perm"])
-    if x.flat:
-        x = e.in_order(x)
+    x, perm = e.stored(node.inputs[0]), tuple(node["perm"])
     stored_as = to_last(x.rank) if x.channels_last else tuple(range(x.rank))
     # position of ONNX axis a in what is stored
     place = [stored_as.index(a) for a in range(x.rank)]
@@ -70,7 +73,7 @@ def concat(e: Emitter, node: Node) -> None:
 
 
 def split(e: Emitter, node: Node) -> None:
-    x = _stored(e, node.inputs[0])
+    x = e.stored(node.inputs[0])
     axis, start = x.axis(node["axis"] % x.rank), 0
     for i, (name, size) in enumerate(zip(node.outputs, node["split"], strict=True)):
         if name:
@@ -79,7 +82,7 @@ def split(e: Emitter, node: Node) -> None:
 
 
 def slice_(e: Emitter, node: Node) -> None:
-    x = _stored(e, node.inputs[0])
+    x = e.stored(node.inputs[0])
     cuts = {}
     for axis, start, end, step in zip(node["axes"], node["starts"], node["ends"], node["steps"], strict=True):
         cuts[x.axis(axis)] = (start, len(range(start, end, step)), step)
@@ -93,46 +96,36 @@ def _sliced(e: Emitter, x: Placed, cuts: dict[int, tuple[int, int, int]]) -> Any
     def moved(i: int, at: Any) -> Any:
         return at * cuts[i][2] + cuts[i][0] if i in cuts else at
 
-    return _gathered(e, "slice", x, shape, lambda at: [moved(i, a) for i, a in enumerate(at)])
+    return gathered(e, "slice", x.var, shape, lambda at: [moved(i, a) for i, a in enumerate(at)])
 
 
 def pad(e: Emitter, node: Node) -> None:
-    """constant, reflect, edge and wrap; negative pads crop."""
-    x = _stored(e, node.inputs[0])
-    pads, rank = node["pads"], x.rank
+    """constant, reflect, edge and wrap."""
+    x = e.stored(node.inputs[0])
+    pads, rank, mode = node["pads"], x.rank, node.get("mode", "constant")
     before = {x.axis(i): pads[i] for i in range(rank)}
     after = {x.axis(i): pads[rank + i] for i in range(rank)}
-    shape = [n + before[i] + after[i] for i, n in enumerate(x.stored_shape)]
-    mode = node.get("mode", "constant")
     if mode == "constant":
-        var = _constant_pad(e, x, before, after, shape, node.get("value", 0))
+        var = _constant_pad(e, x, before, after, node.get("value", 0))
     else:
-        numpy_mode = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}[mode]
-        tables = {}
-        for i, n in enumerate(x.stored_shape):
-            if before[i] or after[i]:
-                low, high = max(before[i], 0), max(after[i], 0)
-                table = np.pad(np.arange(n), (low, high), mode=numpy_mode)
-                tables[i] = table[max(-before[i], 0) : len(table) - max(-after[i], 0)]
+        tables = {
+            i: np.pad(np.arange(n), (before[i], after[i]), mode=mode)
+            for i, n in enumerate(x.stored_shape)
+            if before[i] or after[i]
+        }
         var = by_tables(e, "pad", x.var, tables)
     e.result(node, var, channels_last=x.channels_last)
 
 
-def _constant_pad(
-    e: Emitter, x: Placed, before: dict[int, int], after: dict[int, int], shape: Sequence[int], value: float
-) -> Any:
-    def function(t: Any) -> Any:
-        fill = tirx.const(value, t.dtype)
+def _constant_pad(e: Emitter, x: Placed, before: dict[int, int], after: dict[int, int], value: float) -> Any:
+    shape = [n + before[i] + after[i] for i, n in enumerate(x.stored_shape)]
 
+    def function(t: Any) -> Any:
         def element(*at: Any) -> Any:
-            inside = []
-            for i, a in enumerate(at):
-                if before[i] > 0:
-                    inside.append(a >= before[i])
-                if after[i] > 0:
-                    inside.append(a < before[i] + x.stored_shape[i])
+            inside = [a >= before[i] for i, a in enumerate(at) if before[i]]
+            inside += [a < before[i] + x.stored_shape[i] for i, a in enumerate(at) if after[i]]
             moved = t[tuple(a - before[i] for i, a in enumerate(at))]
-            return tirx.if_then_else(tirx.all(*inside), moved, fill) if inside else moved
+            return tirx.if_then_else(tirx.all(*inside), moved, tirx.const(value, t.dtype)) if inside else moved
 
         return te.compute(shape, element, name="pad")
 
@@ -140,7 +133,7 @@ def _constant_pad(
 
 
 def by_tables(e: Emitter, name: str, var: Any, tables: dict[int, np.ndarray]) -> Any:
-    """out[..., i, ...] = in[..., table[i], ...] along each axis that has a table."""
+    """out[..., i, ...] = in[..., table[i], ...] along each stored axis that has a table."""
     axes = sorted(tables)
 
     def function(t: Any, *rows: Any) -> Any:
@@ -155,160 +148,68 @@ def by_tables(e: Emitter, name: str, var: Any, tables: dict[int, np.ndarray]) ->
 
 
 def expand(e: Emitter, node: Node) -> None:
-    x = e.plain(node.inputs[0])
-    shape = e.shape(node.outputs[0])
+    x, shape = e.stored(node.inputs[0]), e.shape(node.outputs[0])
+    last = x.channels_last and len(shape) == x.rank
+    x = x if last else e.in_order(x)
+    wide = last_shape(shape) if last else shape
     lead = len(shape) - x.rank
 
     def source(at: Index) -> list[Any]:
-        return [tirx.const(0, "int64") if n == 1 else a for n, a in zip(x.shape, at[lead:], strict=True)]
+        return [tirx.const(0, "int64") if n == 1 else a for n, a in zip(x.stored_shape, at[lead:], strict=True)]
 
-    e.result(node, _gathered(e, "expand", x, shape, source))
+    e.result(node, gathered(e, "expand", x.var, wide, source), channels_last=last)
 
 
 def tile(e: Emitter, node: Node) -> None:
-    x = e.plain(node.inputs[0])
-    e.result(
-        node,
-        _gathered(
-            e, "tile", x, e.shape(node.outputs[0]),
-            lambda at: [a % n if n > 1 else tirx.const(0, "int64") for a, n in zip(at, x.shape, strict=True)],
-        ),
-    )  # fmt: skip
-
-
-def gather(e: Emitter, node: Node) -> None:
-    """out = data[..., indices, ...] along ``axis``; negative indices count from the end."""
-    data, indices = e.plain(node.inputs[0]), e.plain(node.inputs[1])
-    axis = node["axis"] % data.rank
-    count, extent = indices.rank, data.shape[axis]
-
-    def function(t: Any, where: Any) -> Any:
-        def element(*at: Any) -> Any:
-            i = _wrapped(where[tuple(at[axis : axis + count])] if count else where(), extent)
-            return t[(*at[:axis], i, *at[axis + count :])]
-
-        return te.compute(e.shape(node.outputs[0]), element, name="gather")
-
-    e.result(node, e.compute("gather", function, data.var, indices.var, pattern=INJECTIVE))
-
-
-def gather_elements(e: Emitter, node: Node) -> None:
-    data, indices = e.plain(node.inputs[0]), e.plain(node.inputs[1])
-    axis = node["axis"] % data.rank
-
-    def function(t: Any, where: Any) -> Any:
-        def element(*at: Any) -> Any:
-            return t[(*at[:axis], _wrapped(where[at], data.shape[axis]), *at[axis + 1 :])]
-
-        return te.compute(indices.shape, element, name="gatherelements")
-
-    e.result(node, e.compute("gatherelements", function, data.var, indices.var, pattern=INJECTIVE))
-
-
-def gather_nd(e: Emitter, node: Node) -> None:
-    data, indices = e.plain(node.inputs[0]), e.plain(node.inputs[1])
-    batch, depth = node.get("batch_dims", 0), indices.shape[-1]
-    lead = indices.rank - 1
-
-    def function(t: Any, where: Any) -> Any:
-        def element(*at: Any) -> Any:
-            index = [
-                _wrapped(where[(*at[:lead], tirx.const(j, "int64"))], data.shape[batch + j]) for j in range(depth)
-            ]
-            return t[(*at[:batch], *index, *at[lead:])]
-
-        return te.compute(e.shape(node.outputs[0]), element, name="gathernd")
-
-    e.result(node, e.compute("gathernd", function, data.var, indices.var, pattern=INJECTIVE))
-
-
-def _wrapped(index: Any, extent: int) -> Any:
-    wide = tirx.Cast("int64", index)
-    return tirx.Select(wide < tirx.const(0, "int64"), wide + tirx.const(extent, "int64"), wide)
-
-
-def one_hot(e: Emitter, node: Node) -> None:
-    """values = [off, on]; positions outside [-depth, depth) give a row of off."""
-    indices, values = e.plain(node.inputs[0]), e.plain(node.inputs[-1])
-    depth = node.get("depth")
-    if depth is None:
-        raise e.unsupported(node, "a depth that is computed")
-    shape = e.shape(node.outputs[0])
-    axis, depth = node["axis"] % len(shape), int(depth)
-
-    def function(where: Any, pair: Any) -> Any:
-        def element(*at: Any) -> Any:
-            index = where[(*at[:axis], *at[axis + 1 :])] if indices.rank else where()
-            hit = _wrapped(tirx.Cast("int64", index), depth) == at[axis]
-            return tirx.Select(hit, pair[1], pair[0])
-
-        return te.compute(shape, element, name="onehot")
-
-    e.result(node, e.compute("onehot", function, indices.var, values.var, pattern=INJECTIVE))
-
-
-def trilu(e: Emitter, node: Node) -> None:
-    x, k, upper = e.plain(node.inputs[0]), int(node.get("k", 0)), bool(node.get("upper", 1))
-
-    def function(t: Any) -> Any:
-        def element(*at: Any) -> Any:
-            row, column = at[-2], at[-1]
-            keep = column >= row + k if upper else column <= row + k
-            return tirx.Select(keep, t[at], tirx.const(0, t.dtype))
-
-        return te.compute(t.shape, element, name="trilu")
-
-    e.result(node, e.compute("trilu", function, x.var))
+    """Each axis [n] is written as [repeats, n]: no division in a loop."""
+    x = e.stored(node.inputs[0])
+    counts = {x.axis(i): r for i, r in enumerate(node["repeats"])}
+    shape = [extent for i, n in enumerate(x.stored_shape) for extent in (counts[i], n)]
+    var = gathered(e, "tile", x.var, shape, lambda at: at[1::2])
+    whole = [counts[i] * n for i, n in enumerate(x.stored_shape)]
+    e.result(node, e.reshape(var, whole), channels_last=x.channels_last)
 
 
 def depth_to_space(e: Emitter, node: Node) -> None:
-    """DCR: channel = (by * b + bx) * c + ch; CRD: channel = (ch * b + by) * b + bx."""
+    """DCR: channel = (by * b + bx) * c + ch; CRD: channel = (ch * b + by) * b + bx. Written as [n, h, by, w, bx, c]."""
     x, b = e.last(node.inputs[0]), node["blocksize"]
-    _, _, h, w = x.shape
-    c = x.shape[1] // (b * b)
+    n, channels, h, w = x.shape
+    c = channels // (b * b)
 
     def source(at: Index) -> list[Any]:
-        n, y, u, ch = at
-        by, bx = y % b, u % b
+        image, y, by, u, bx, ch = at
         channel = (by * b + bx) * c + ch if node["mode"] == "DCR" else (ch * b + by) * b + bx
-        return [n, y // b, u // b, channel]
+        return [image, y, u, channel]
 
-    shape = (x.shape[0], h * b, w * b, c)
-    e.result(node, _gathered(e, "depthtospace", x, shape, source), channels_last=True)
+    var = gathered(e, "depthtospace", x.var, (n, h, b, w, b, c), source)
+    e.result(node, e.reshape(var, (n, h * b, w * b, c)), channels_last=True)
 
 
 def space_to_depth(e: Emitter, node: Node) -> None:
-    """channel = (by * b + bx) * c + ch."""
+    """channel = (by * b + bx) * c + ch. Written as [n, h, w, by, bx, c]."""
     x, b = e.last(node.inputs[0]), node["blocksize"]
     n, c, h, w = x.shape
 
     def source(at: Index) -> list[Any]:
-        image, y, u, channel = at
-        block, ch = channel // c, channel % c
-        return [image, y * b + block // b, u * b + block % b, ch]
+        image, y, u, by, bx, ch = at
+        return [image, y * b + by, u * b + bx, ch]
 
-    shape = (n, h // b, w // b, c * b * b)
-    e.result(node, _gathered(e, "spacetodepth", x, shape, source), channels_last=True)
+    var = gathered(e, "spacetodepth", x.var, (n, h // b, w // b, b, b, c), source)
+    e.result(node, e.reshape(var, (n, h // b, w // b, c * b * b)), channels_last=True)
 
 
 def channel_shuffle(e: Emitter, node: Node) -> None:
-    """y[:, i * groups + j] = x[:, j * (c / groups) + i]."""
+    """y[:, i * groups + j] = x[:, j * (c / groups) + i]. Written as [n, h, w, c / groups, groups]."""
     x, groups = e.last(node.inputs[0]), node["groups"]
-    size = x.shape[1] // groups
-
-    def source(at: Index) -> list[Any]:
-        return [*at[:-1], at[-1] % groups * size + at[-1] // groups]
-
-    e.result(node, _gathered(e, "channelshuffle", x, x.stored_shape, source), channels_last=True)
-
-
-def _stored(e: Emitter, name: str) -> Placed:
-    """The tensor as it is stored, but never as a reordered matrix."""
-    x = e.value(name)
-    return e.in_order(x) if x.flat else x
+    *pixels, channels = x.stored_shape
+    size = channels // groups
+    var = gathered(
+        e, "channelshuffle", x.var, (*pixels, size, groups), lambda at: [*at[:-2], at[-1] * size + at[-2]]
+    )  # fmt: skip
+    e.result(node, e.reshape(var, x.stored_shape), channels_last=True)
 
 
-def _gathered(e: Emitter, name: str, x: Placed, shape: Sequence[int], source: Callable[[Index], Sequence[Any]]) -> Any:
+def gathered(e: Emitter, name: str, var: Any, shape: Sequence[int], source: Callable[[Index], Sequence[Any]]) -> Any:
     """out[at] = x[source(at)]; ``shape`` and ``at`` in stored order."""
 
     def function(t: Any) -> Any:
@@ -318,6 +219,4 @@ def _gathered(e: Emitter, name: str, x: Placed, shape: Sequence[int], source: Ca
 
         return te.compute(tuple(shape), element, name=name)
 
-    return e.compute(name, function, x.var, pattern=INJECTIVE)
-
-
+    return e.compute(name, function, var, pattern=INJECTIVE)

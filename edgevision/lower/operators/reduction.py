@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from tvm import te, tirx
 
 from edgevision.lower.compute import elementwise as scalar
+from edgevision.lower.compute.reducing import Reducer, at_one, largest, over_axes, product, smallest
+from edgevision.lower.compute.scan import cumulative_sum_kernel
 from edgevision.lower.emitter import ANCHOR, Emitter
 from edgevision.lower.node import Node
 from edgevision.lower.placed import Placed
@@ -18,14 +21,14 @@ Expr = Any
 _SUMS: dict[str, tuple[Callable[[Expr], Expr], Callable[[Expr, int], Expr]]] = {
     "ReduceSum": (lambda v: v, lambda total, n: total),
     "ReduceMean": (lambda v: v, lambda total, n: _divided(total, n)),
-    "ReduceL1": (tirx.abs, lambda total, n: total),
-    "ReduceL2": (lambda v: v * v, lambda total, n: tirx.sqrt(total)),
+    "ReduceL1": (scalar.absolute, lambda total, n: total),
+    "ReduceL2": (lambda v: v * v, lambda total, n: _root(total)),
     "ReduceSumSquare": (lambda v: v * v, lambda total, n: total),
     "ReduceLogSum": (lambda v: v, lambda total, n: tirx.log(total)),
 }
 """Operator -> (term summed, what is done with the total of n terms)."""
 
-REDUCERS: dict[str, Callable[..., Expr]] = {"ReduceMax": te.max, "ReduceMin": te.min}
+REDUCERS: dict[str, Reducer] = {"ReduceMax": largest, "ReduceMin": smallest, "ReduceProd": product}
 
 
 def _divided(total: Expr, n: int) -> Expr:
@@ -34,11 +37,14 @@ def _divided(total: Expr, n: int) -> Expr:
     return total / tirx.const(n, scalar.dtype(total))
 
 
+def _root(total: Expr) -> Expr:
+    kind = scalar.dtype(total)
+    return tirx.sqrt(total) if "float" in kind else tirx.Cast(kind, tirx.sqrt(tirx.Cast("float64", total)))
+
+
 def reduce(e: Emitter, node: Node) -> None:
     """keepdims=0 is a free reshape afterwards; a channels-last image stays one until then."""
-    x = e.value(node.inputs[0])
-    if x.flat:
-        x = e.in_order(x)
+    x = e.stored(node.inputs[0])
     axes = sorted(a % x.rank for a in node["axes"])
     stored = sorted(x.axis(a) for a in axes)
     reduced = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
@@ -58,56 +64,46 @@ def _keep_or_drop(e: Emitter, node: Node, x: Placed, var: Any, reduced: tuple[in
 def _reduced(node: Node, t: Expr, axes: Sequence[int], count: int) -> Expr:
     if node.op == "ReduceLogSumExp":
         return _log_sum_exp(t, axes)
-    if node.op == "ReduceProd":
-        product = te.comm_reducer(lambda a, b: a * b, lambda dt: tirx.const(1, dt), name="prod")
-        return over_axes(t, axes, product, lambda v: v)
     if node.op in REDUCERS:
-        return over_axes(t, axes, REDUCERS[node.op], lambda v: v)
+        return _extreme(t, axes, REDUCERS[node.op])
     term, finish = _SUMS[node.op]
-    total = over_axes(t, axes, te.sum, term)
+    total = over_axes(t, axes, te.sum, lambda v, _: term(v))
     return te.compute(total.shape, lambda *at: finish(total[at], count), name="finish")
 
 
-def over_axes(t: Expr, axes: Sequence[int], reducer: Callable[..., Expr], term: Callable[[Expr], Expr]) -> Expr:
-    """Reduce over ``axes``, which stay with extent 1."""
-    loops = {a: te.reduce_axis((0, int(t.shape[a])), f"r{a}") for a in axes}
-    shape = [1 if i in loops else int(n) for i, n in enumerate(t.shape)]
-    return te.compute(
-        shape,
-        lambda *at: reducer(term(t[tuple(loops.get(i, a) for i, a in enumerate(at))]), axis=list(loops.values())),
-        name="reduce",
-    )
+def _extreme(t: Expr, axes: Sequence[int], reducer: Reducer) -> Expr:
+    """Of bool: over 0 and 1."""
+    if str(t.dtype) != "bool":
+        return over_axes(t, axes, reducer, lambda v, _: v)
+    bits = over_axes(t, axes, reducer, lambda v, _: scalar.cast(v, "uint8"))
+    return te.compute(bits.shape, lambda *at: scalar.cast(bits[at], "bool"), name="finish")
 
 
 def _log_sum_exp(t: Expr, axes: Sequence[int]) -> Expr:
-    largest = over_axes(t, axes, te.max, lambda v: v)
-    shifted = te.compute(t.shape, lambda *at: scalar.exp(t[at] - largest[_at_one(at, axes)]), name="shifted")
-    total = over_axes(shifted, axes, te.sum, lambda v: v)
-    return te.compute(total.shape, lambda *at: tirx.log(total[at]) + largest[at], name="finish")
-
-
-def _at_one(at: Sequence[Expr], axes: Sequence[int]) -> tuple[Expr, ...]:
-    return tuple(tirx.const(0, "int64") if i in axes else a for i, a in enumerate(at))
+    top = over_axes(t, axes, largest, lambda v, _: v)
+    # Infinities are not subtracted from themselves.
+    shift = te.compute(
+        top.shape,
+        lambda *at: tirx.Select(tirx.abs(top[at]) < scalar.const(math.inf, top[at]), top[at], scalar.const(0.0, top[at])),
+        name="shift",
+    )  # fmt: skip
+    total = over_axes(t, axes, te.sum, lambda v, at: scalar.exp(v - shift[at_one(at, axes)]))
+    return te.compute(total.shape, lambda *at: tirx.log(total[at]) + shift[at], name="finish")
 
 
 def softmax(e: Emitter, node: Node) -> None:
     """exp(x - max) / sum; LogSoftmax: x - max - log(sum)."""
-    x = e.value(node.inputs[0])
-    if x.flat:
-        x = e.in_order(x)
-    axis = x.axis(node["axis"] % x.rank)
+    x = e.stored(node.inputs[0])
+    axis = [x.axis(node["axis"] % x.rank)]
 
     def function(t: Expr) -> Expr:
-        largest = over_axes(t, [axis], te.max, lambda v: v)
-        powers = te.compute(t.shape, lambda *at: scalar.exp(t[at] - largest[_at_one(at, [axis])]), name="powers")
-        total = over_axes(powers, [axis], te.sum, lambda v: v)
+        top = over_axes(t, axis, largest, lambda v, _: v, name="top")
+        powers = te.compute(t.shape, lambda *at: scalar.exp(t[at] - top[at_one(at, axis)]), name="powers")
+        total = over_axes(powers, axis, te.sum, lambda v, _: v, name="total")
         if node.op == "Softmax":
-            return te.compute(t.shape, lambda *at: powers[at] / total[_at_one(at, [axis])], name="softmax")
-        return te.compute(
-            t.shape,
-            lambda *at: t[at] - largest[_at_one(at, [axis])] - tirx.log(total[_at_one(at, [axis])]),
-            name="logsoftmax",
-        )
+            return te.compute(t.shape, lambda *at: powers[at] / total[at_one(at, axis)], name="softmax")
+        shift = te.compute(total.shape, lambda *at: top[at] + tirx.log(total[at]), name="shift")
+        return te.compute(t.shape, lambda *at: t[at] - shift[at_one(at, axis)], name="logsoftmax")
 
     var = e.compute(node.op.lower(), function, x.var, pattern=ANCHOR)
     e.result(node, var, channels_last=x.channels_last)
@@ -115,66 +111,48 @@ def softmax(e: Emitter, node: Node) -> None:
 
 def hardmax(e: Emitter, node: Node) -> None:
     """1 at the first maximum along ``axis``, else 0."""
-    x = e.plain(node.inputs[0])
-    axis = node["axis"] % x.rank
+    x = e.stored(node.inputs[0])
+    axis = x.axis(node["axis"] % x.rank)
 
     def function(t: Expr) -> Expr:
-        first = _arg(t, axis, largest=True, last=False)
+        first = _arg(t, axis, is_max=True, last=False)
         one, zero = tirx.const(1, t.dtype), tirx.const(0, t.dtype)
         return te.compute(
-            t.shape, lambda *at: tirx.Select(first[_at_one(at, [axis])] == at[axis], one, zero), name="hardmax"
+            t.shape, lambda *at: tirx.Select(first[at_one(at, [axis])] == at[axis], one, zero), name="hardmax"
         )
 
-    e.result(node, e.compute("hardmax", function, x.var, pattern=ANCHOR))
+    e.result(node, e.compute("hardmax", function, x.var, pattern=ANCHOR), channels_last=x.channels_last)
 
 
 def arg(e: Emitter, node: Node) -> None:
     """ArgMax and ArgMin: int64 position of the first (or last) extreme element."""
-    x = e.value(node.inputs[0])
-    if x.flat:
-        x = e.in_order(x)
+    x = e.stored(node.inputs[0])
     axis = node["axis"] % x.rank
     stored = x.axis(axis)
-    largest, last = node.op == "ArgMax", bool(node.get("select_last_index", 0))
-    var = e.compute(node.op.lower(), lambda t: _arg(t, stored, largest=largest, last=last), x.var, pattern=ANCHOR)
+    is_max, last = node.op == "ArgMax", bool(node.get("select_last_index", 0))
+    var = e.compute(node.op.lower(), lambda t: _arg(t, stored, is_max=is_max, last=last), x.var, pattern=ANCHOR)
     reduced = tuple(1 if i == axis else n for i, n in enumerate(x.shape))
     _keep_or_drop(e, node, x, var, reduced, bool(node["keepdims"]))
 
 
-def _arg(t: Expr, axis: int, *, largest: bool, last: bool) -> Expr:
+def _arg(t: Expr, axis: int, *, is_max: bool, last: bool) -> Expr:
     """Two plain reductions: the extreme value, then the least (greatest) position that holds it."""
-    extreme = over_axes(t, [axis], te.max if largest else te.min, lambda v: v)
-    n = int(t.shape[axis])
-    nowhere = tirx.const(-1 if last else n, "int64")
-    k = te.reduce_axis((0, n), "k")
-    shape = [1 if i == axis else int(d) for i, d in enumerate(t.shape)]
+    extreme = over_axes(t, [axis], largest if is_max else smallest, lambda v, _: v, name="extreme")
+    # Where nothing equals the extreme (all NaN) some position inside the axis comes out.
+    otherwise = tirx.const(0 if last else int(t.shape[axis]) - 1, "int64")
 
-    def element(*at: Expr) -> Expr:
-        value = t[(*at[:axis], k, *at[axis + 1 :])]
-        position = tirx.Select(value == extreme[at], tirx.Cast("int64", k.var), nowhere)
-        return (te.max if last else te.min)(position, axis=k)
+    def position(value: Expr, at: Sequence[Expr]) -> Expr:
+        # A reduction axis is an IterVar, whose variable is what can be stored.
+        here = tirx.Cast("int64", at[axis].var)
+        return tirx.Select(value == extreme[at_one(at, [axis])], here, otherwise)
 
-    return te.compute(shape, element, name="arg")
+    return over_axes(t, [axis], te.max if last else te.min, position, name="arg")
 
 
 def cumulative_sum(e: Emitter, node: Node) -> None:
-    """Each result sums its own prefix: n * n / 2 additions along the axis."""
-    x = e.plain(node.inputs[0])
-    axis = node["axis"] % x.rank
-    exclusive, reverse = bool(node.get("exclusive", 0)), bool(node.get("reverse", 0))
-
-    def function(t: Expr) -> Expr:
-        k = te.reduce_axis((0, x.shape[axis]), "k")
-
-        def counts(i: Expr) -> Expr:
-            if reverse:
-                return k > i if exclusive else k >= i
-            return k < i if exclusive else k <= i
-
-        def element(*at: Expr) -> Expr:
-            value = t[(*at[:axis], k, *at[axis + 1 :])]
-            return te.sum(tirx.if_then_else(counts(at[axis]), value, tirx.const(0, t.dtype)), axis=k)
-
-        return te.compute(x.shape, element, name="cumsum")
-
-    e.result(node, e.compute("cumsum", function, x.var, pattern=ANCHOR))
+    x = e.stored(node.inputs[0])
+    axis = x.axis(node["axis"] % x.rank)
+    kernel = cumulative_sum_kernel(
+        x.stored_shape, axis, x.dtype, exclusive=bool(node["exclusive"]), reverse=bool(node["reverse"])
+    )
+    e.result(node, e.call(kernel, "cumsum", [x.var], x.stored_shape, x.dtype), channels_last=x.channels_last)

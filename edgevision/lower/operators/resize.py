@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
+from edgevision.lower.compute import elementwise as scalar
 from edgevision.lower.emitter import ANCHOR, Emitter
 from edgevision.lower.node import Node
 from edgevision.lower.operators.movement import by_tables
@@ -24,19 +25,35 @@ class Taps:
     weights: np.ndarray  # [n, k]
     outside: np.ndarray  # [n]
 
+    @property
+    def is_single(self) -> bool:
+        """Whether each output is one input as it stands."""
+        return self.positions.shape[1] == 1 and not self.outside.any()
+
 
 def resize(e: Emitter, node: Node) -> None:
-    x = e.value(node.inputs[0])
+    """Axes that read one position each are gathered together; the others follow one after another."""
+    x = e.stored(node.inputs[0])
     if x.rank >= 3:
         x = e.in_last_order(x)
     sizes, scales = e.shape(node.outputs[0]), node["scales"]
     roi = node.get("roi") or [0.0] * x.rank + [1.0] * x.rank
-    var = x.var
-    for axis in range(x.rank):
-        taps = axis_taps(node, x.shape[axis], sizes[axis], scales[axis], (roi[axis], roi[x.rank + axis]))
-        if taps is not None:
-            var = _apply(e, node, var, x.axis(axis), taps)
-    e.result(node, var, channels_last=x.channels_last)
+    found = {
+        x.axis(i): axis_taps(node, x.shape[i], sizes[i], scales[i], (roi[i], roi[x.rank + i])) for i in range(x.rank)
+    }
+    single = {i: taps.positions[:, 0] for i, taps in found.items() if taps is not None and taps.is_single}
+    var = by_tables(e, "resize", x.var, single) if single else x.var
+    several = {i: taps for i, taps in found.items() if taps is not None and i not in single}
+    exact = "float" in x.dtype
+    if several and not exact:
+        var = _converted(e, var, "float32")
+    for axis, taps in several.items():
+        var = _apply(e, var, axis, taps, float(node["extrapolation_value"]))
+    e.result(node, var if exact or not several else _converted(e, var, x.dtype), channels_last=x.channels_last)
+
+
+def _converted(e: Emitter, var: Any, to: str) -> Any:
+    return e.compute("cast", lambda t: te.compute(t.shape, lambda *i: scalar.cast(t[i], to), name="cast"), var)
 
 
 def axis_taps(node: Node, extent: int, size: int, scale: float, roi: tuple[float, float]) -> Taps | None:
@@ -99,28 +116,25 @@ def _cubic(t: np.ndarray, a: float) -> np.ndarray:
     return np.where(t <= 1, near, np.where(t < 2, far, 0.0))
 
 
-def _apply(e: Emitter, node: Node, var: Any, axis: int, taps: Taps) -> Any:
-    if taps.positions.shape[1] == 1 and not taps.outside.any():
-        return by_tables(e, "resize", var, {axis: taps.positions[:, 0]})
+def _apply(e: Emitter, var: Any, axis: int, taps: Taps, fill: float) -> Any:
+    """out[..., i, ...] = sum over k of in[..., positions[i, k], ...] * weights[i, k]; ``fill`` where i lies outside."""
     count, k = taps.positions.shape
-    fill = float(node.get("extrapolation_value", 0.0))
+    dtype = str(var.ty.dtype)
     positions = e.array(taps.positions.astype(np.int32))
-    weights = e.array(np.where(taps.outside[:, None], 0.0, taps.weights).astype(np.float32))
-    shift = e.array(np.where(taps.outside, fill, 0.0).astype(np.float32))
+    weights = e.array(np.where(taps.outside[:, None], 0.0, taps.weights).astype(dtype))
+    shift = [e.array(np.where(taps.outside, fill, 0.0).astype(dtype))] if taps.outside.any() else []
 
-    def function(t: Any, where: Any, weight: Any, offset: Any) -> Any:
+    def function(t: Any, where: Any, weight: Any, *offset: Any) -> Any:
         shape = [count if i == axis else int(n) for i, n in enumerate(t.shape)]
-        tap = te.reduce_axis((0, k), "k")
+        tap = te.reduce_axis((0, k), "tap")
 
         def element(*at: Any) -> Any:
             source = tirx.Cast("int64", where[at[axis], tap])
-            return te.sum(t[(*at[:axis], source, *at[axis + 1 :])] * _as(weight[at[axis], tap], t.dtype), axis=tap)
+            return te.sum(t[(*at[:axis], source, *at[axis + 1 :])] * weight[at[axis], tap], axis=tap)
 
         total = te.compute(shape, element, name="taps")
-        return te.compute(shape, lambda *at: total[at] + _as(offset[at[axis]], t.dtype), name="resize")
+        if not offset:
+            return total
+        return te.compute(shape, lambda *at: total[at] + offset[0][at[axis]], name="resize")
 
-    return e.compute("resize", function, var, positions, weights, shift, pattern=ANCHOR)
-
-
-def _as(value: Any, dtype: str) -> Any:
-    return value if str(dtype) == "float32" else tirx.Cast(dtype, value)
+    return e.compute("resize", function, var, positions, weights, *shift, pattern=ANCHOR)

@@ -39,7 +39,8 @@ def conv(e: Emitter, node: Node) -> None:
     to_last = (*range(2, 2 + window.spatial), 1, 0)
     kernel = e.transpose(_kernel(e, node, window), to_last)
     if weight is not None and window.spatial == 2 and window.groups == int(image.ty.shape[3]) == co > 1 and ci == 1:
-        lanes = e.reshape(kernel, (*(int(d) for d in kernel.ty.shape[:2]), co))
+        kh, kw, *_ = (int(d) for d in kernel.ty.shape)
+        lanes = e.reshape(kernel, (kh, kw, co))
         var = e.compute(
             "depthwise", lambda x, w: compute.depthwise_conv2d(x, w, **geometry), image, lanes, pattern=ANCHOR
         )

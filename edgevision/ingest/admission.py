@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import onnx
 from onnx import checker, defs, helper
 
@@ -13,6 +15,7 @@ OLDEST_OPSET, NEWEST_OPSET = 9, 23
 QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul",
                        "ConvInteger", "MatMulInteger"})  # fmt: skip
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+MAY_FOLD = frozenset({"If", "QuantizeLinear", "DequantizeLinear"})  # where they depend on constants alone
 DTYPES = frozenset(
     {"FLOAT", "DOUBLE", "INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "UINT64", "BOOL"}
 )
@@ -32,9 +35,13 @@ def admit(proto: onnx.ModelProto, where: str) -> None:
         )
     for value in proto.graph.input:
         _number_tensor(value)
+    if proto.graph.sparse_initializer:
+        raise UnsupportedError(f"{where}: holds sparse initializers, which are not read; export with dense weights")
     for node in proto.graph.node:
         _known(node, opset)
         _inference_mode(node, opset)
+        if node.op_type in (CONTROL_FLOW | QUANTIZED) - MAY_FOLD:
+            _refuse(node, opset)
     try:
         checker.check_model(_with_ranks(skeleton(proto)))
     except checker.ValidationError as error:
@@ -48,17 +55,19 @@ def admit_folded(proto: onnx.ModelProto) -> None:
     """
     opset = default_opset(proto)
     for node in proto.graph.node:
-        if node.op_type in CONTROL_FLOW:
-            raise UnsupportedOperatorError(
-                node.op_type, node.name, opset, "control flow that depends on data is not compiled"
-            )
-        if node.op_type in QUANTIZED:
-            reason = "quantized networks are not compiled yet, give the float32 network"
-            raise UnsupportedOperatorError(node.op_type, node.name, opset, reason)
+        if node.op_type in CONTROL_FLOW | QUANTIZED:
+            _refuse(node, opset)
     for value in [*proto.graph.input, *proto.graph.value_info, *proto.graph.output]:
         _number_tensor(value)
     for tensor in proto.graph.initializer:
         _number_type(tensor.name, tensor.data_type)
+
+
+def _refuse(node: onnx.NodeProto, opset: int) -> NoReturn:
+    reason = "quantized networks are not compiled yet, give the float32 network"
+    if node.op_type in CONTROL_FLOW:
+        reason = "control flow that depends on data is not compiled"
+    raise UnsupportedOperatorError(node.op_type, node.name, opset, reason)
 
 
 def _with_ranks(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -37,6 +37,9 @@ def infer_shapes(proto: onnx.ModelProto, where: str) -> None:
     Raises ModelFileError where two operators disagree.
     """
     bare = skeleton(proto)
+    del bare.graph.value_info[:]  # names that an earlier round gave to open dimensions would stay
+    for value in bare.graph.output:
+        value.type.tensor_type.ClearField("shape")
     try:
         inferred = shape_inference.infer_shapes(bare, check_type=True, strict_mode=True, data_prop=True)
         while _complete(inferred.graph):

@@ -60,8 +60,6 @@ def fix_inputs(proto: onnx.ModelProto, given: Mapping[str, tuple[int, ...]] | No
         _set_shape(value, shape)
     proto.ir_version = max(proto.ir_version, INITIALIZERS_ALONE_IR_VERSION)
     del proto.graph.value_info[:]
-    for value in proto.graph.output:
-        value.type.tensor_type.ClearField("shape")
 
 
 def _by_name(given: Mapping[str, tuple[int, ...]], names: Sequence[str]) -> dict[str, tuple[int, ...]]:

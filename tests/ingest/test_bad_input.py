@@ -294,6 +294,44 @@ def test_control_flow_on_constants_is_decided(condition, op):
     assert [node.op_type for node in checked(with_if(condition)).proto.graph.node] == [op]
 
 
+def test_a_loop():
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Neg", ["h"], ["k"])],
+        "body",
+        [
+            helper.make_tensor_value_info(name, kind, shape)
+            for name, kind, shape in (
+                ("i", TensorProto.INT64, []),
+                ("go", TensorProto.BOOL, []),
+                ("h", TensorProto.FLOAT, [4]),
+            )
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("k", TensorProto.FLOAT, [4]),
+        ],
+    )
+    proto = network("(float[4] x, int64 n) => (float[4] y) { y = Neg(x) }")
+    proto.graph.node[0].CopyFrom(helper.make_node("Loop", ["n", "", "x"], ["y"], name="again", body=body))
+    text = message(proto, UnsupportedOperatorError, 3)
+    assert "no lowering for Loop (opset 17) at node 'again': control flow that depends on data" in text
+
+
+def test_sparse_weights():
+    proto = network("(float[4] x) => (float[4] y) { y = Add(x, w) }")
+    values = helper.make_tensor("w", TensorProto.FLOAT, [1], [2.0])
+    proto.graph.sparse_initializer.append(
+        helper.make_sparse_tensor(values, helper.make_tensor("i", TensorProto.INT64, [1], [3]), [4])
+    )
+    assert "holds sparse initializers" in message(proto, UnsupportedError, 3)
+
+
+def test_quantized_weights_that_fold_are_fine():
+    body = "(float[1,4] x) => (float[1,4] y) { w = DequantizeLinear(q, s) y = MatMul(x, w) }"
+    weights = {"q": np.arange(16, dtype=np.int8).reshape(4, 4), "s": np.array(0.1, np.float32)}
+    assert [node.op_type for node in checked(network(body, **weights)).proto.graph.node] == ["Gemm"]
+
+
 def test_a_sequence():
     proto = network(
         "(float[4] x) => (float[4] y) { s = SequenceConstruct(x) i = Constant<value = int64 {0}>() y "

@@ -20,6 +20,8 @@ CHAINS = {
     "range": """n = Constant<value = int64 {7}>() zero = Constant<value = int64 {0}>() one = Constant<value =
       int64 {1}>() r = Range(zero, n, one)
       f = Cast<to = 1>(r) y = Add(x, f)""",
+    "size of a weight": """z = Constant<value = int64 {0}>() n = Size(seven) o = Constant<value = int64 {1}>()
+      r = Range(z, n, o) f = Cast<to = 1>(r) y = Mul(x, f)""",
     "where": """s = Shape(x) m = Constant<value = int64[4] {-1, -1, -1, -1}>() q = Equal(s, m) w = Where(q, s,
       s) y = Expand(x, w)""",
     "part of a shape": (
@@ -30,7 +32,14 @@ CHAINS = {
       Mul(hw, two) nc = Slice(s, i0s, i2s)
       t = Concat<axis = 0>(nc, d) y = Resize(x, , , t)""",
 }
-INDICES = {"i2": np.array(2), "a2": np.array([2]), "i0s": np.array([0]), "i2s": np.array([2]), "i4s": np.array([4])}
+INDICES = {
+    "i2": np.array(2),
+    "a2": np.array([2]),
+    "seven": np.ones(7),
+    "i0s": np.array([0]),
+    "i2s": np.array([2]),
+    "i4s": np.array([4]),
+}
 SHAPE_ARITHMETIC = {"Shape", "Size", "Gather", "Concat", "Range", "ConstantOfShape", "Where", "Cast", "Equal"}
 
 

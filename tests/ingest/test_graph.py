@@ -4,11 +4,11 @@ import onnx
 import pytest
 from onnx import helper
 
-from edgevision.ingest import read
+from edgevision.ingest import ACCEPTED_BY_REWRITING, read
 from edgevision.ingest.legal import flaws
 from edgevision.ingest.normalise.rule import Rule, run
 from edgevision.ingest.spelling import spell, to_proto
-from tests.ingest.nets import network, random
+from tests.ingest.nets import checked, network, random
 
 NET = "(float[1,4,5,5] x) => (float[1,6,5,5] y) { h = Conv(x, w) i = Clip(h, low, high) y = Add(i, c) }"
 
@@ -72,6 +72,37 @@ def test_what_read_returns_is_legal():
 @pytest.mark.parametrize(("change", "flaw"), ILLEGAL.values(), ids=ILLEGAL)
 def test_what_is_not_legal_is_found(change, flaw):
     assert any(flaw in found for found in edit(change))
+
+
+REWRITTEN = {
+    "CastLike": "y = CastLike(x, w)",
+    "Constant": "c = Constant<value = float {2.0}>() y = Mul(x, c)",
+    "ConstantOfShape": "s = Shape(x) o = ConstantOfShape(s) y = Max(x, o)",
+    "Dropout": "y = Dropout(x)",
+    "Flatten": "y = Flatten(x)",
+    "Identity": "h = Identity(x) y = Neg(h)",
+    "Mean": "h = Neg(x) y = Mean(h, x, w)",
+    "Range": (
+        "z = Constant<value = int64 {0}>() n = Size(w) o = Constant<value = int64 {1}>() "
+        "r = Range(z, n, o) y = Gather(x, r)"
+    ),
+    "Scatter": "i = Constant<value = int64[1,1] {0}>() u = Constant<value = float[1,1] {1.0}>() y = Scatter(x, i, u)",
+    "Shape": "s = Shape(x) y = Reshape(x, s)",
+    "Size": "n = Size(x) f = Cast<to = 1>(n) y = Mul(x, f)",
+    "Squeeze": "a = Constant<value = int64[1] {0}>() y = Squeeze(x, a)",
+    "Sum": "y = Sum(x, w, x)",
+    "Unsqueeze": "a = Constant<value = int64[1] {0}>() y = Unsqueeze(x, a)",
+    "Upsample": "f = Constant<value = float[2] {1.0, 2.0}>() y = Upsample(x, f)",
+}
+
+
+@pytest.mark.parametrize("op", ACCEPTED_BY_REWRITING)
+def test_what_ingest_promises_to_do_away_with_is_gone(op):
+    opset = {"Scatter": 10, "Upsample": 9}.get(op, 17)
+    proto = network(f"(float[1,4] x) => (float y) {{ {REWRITTEN[op]} }}", opset=opset, w=random(1))
+    assert op in [node.op_type for node in proto.graph.node]
+    left = [node.op_type for node in checked(proto).proto.graph.node]
+    assert op not in left or left == ["Identity"]
 
 
 def spelled(body):

@@ -39,9 +39,6 @@ def infer(proto: onnx.ModelProto) -> onnx.ModelProto:
     Raises ModelFileError where the shapes do not fit together.
     """
     plain, result = to_onnx(proto), onnx.ModelProto()
-    for value in plain.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    del plain.graph.value_info[:]
     infer_shapes(plain, proto.graph.name or "model")
     result.CopyFrom(proto)
     written = {name for node in proto.graph.node for name in node.output}

@@ -19,9 +19,9 @@ def targets(as_json: bool) -> None:
         click.echo(json.dumps({"targets": [asdict(t) for t in known]}, indent=2))
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("target", "what", "CPU", "cores", "runs here")
+    table = Table(Column("target", no_wrap=True), "what", "CPU", "cores", Column("runs here", no_wrap=True))
     for t in known:
         table.add_row(t.name, t.description, t.cpu, str(t.cores), t.emulator or "natively")
     Console().print(table)

@@ -24,9 +24,9 @@ def list_networks(as_json: bool) -> None:
         click.echo(json.dumps({"networks": [asdict(entry) for entry in networks.entries()]}, indent=2))
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("network", "paper")
+    table = Table(Column("network", no_wrap=True), "paper")
     for form in ("train", "deploy"):
         table.add_column(f"{form}: parameters", justify="right")
         table.add_column("MACs", justify="right")

@@ -58,6 +58,7 @@ class Options:
     cores: int | None = None
     camera: CameraOptions | None = None
     symbol_prefix: str = ""
+    winograd: bool = True
     verify: bool = True
     measure: bool = True
     threads: int = 0
@@ -148,7 +149,7 @@ def _compile_for(
     started = time.monotonic()
     with _scratch(place) as scratch:
         progress(f"{target.name}: scheduling")
-        scheduled = schedule(program, target)
+        scheduled = schedule(program, target, frozenset() if options.winograd else frozenset({"winograd"}))
         progress(f"{target.name}: compiling and linking")
         built = _link(scheduled, target, model, scratch, options)
         build_s = time.monotonic() - started

@@ -34,6 +34,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--std", help="Per-channel standard deviation to divide by, comma-separated.")
 @click.option("--symbol-prefix", default="", help="Export PREFIX_get_api too, to link several models into one program.")
 @click.option("--threads", type=click.IntRange(1, 64), help="Threads for measuring [default: the target's cores].")
+@click.option("--no-winograd", is_flag=True, help="Compute 3x3 convolutions directly: slower, rounding errors smaller.")
 @click.option("--no-verify", is_flag=True, help="Do not run the artifact against onnxruntime; the manifest records it.")
 @click.option("--no-measure", is_flag=True, help="Do not time the artifact.")
 @click.option("--profile", is_flag=True, help="Print the longest operators too.")
@@ -59,6 +60,7 @@ def compile_(source: str, names: tuple[str, ...], as_json: bool, quiet: bool, pr
         cores=given["cores"],
         camera=_camera(given),
         symbol_prefix=given["symbol_prefix"],
+        winograd=not given["no_winograd"],
         verify=not given["no_verify"],
         measure=not given["no_measure"],
         threads=threads,

@@ -49,17 +49,26 @@ def compile_object(program: Program, target: Target, output: Path) -> None:
     module.write_to_file(str(output))
 
 
+STACK_BYTES = 1024
+"""TVM's kMaxStackAlloca: smaller buffers of constant size live on the stack, the others come from AllocWorkspace."""
+
+
 def workspace_bytes(program: Program) -> int:
-    """Most that one function allocates at a time, each buffer rounded up to a cache line."""
-    return max((_allocated(f) for f in program.module.functions.values()), default=0)
+    """A bound of what one thread holds in workspaces at a time: all that one function allocates, in whole cache lines."""
+    return max((_allocated(f.body) for f in program.module.functions.values()), default=0)
 
 
-def _allocated(func: tirx.PrimFunc) -> int:
-    total = 0
-    block = getattr(func.body, "block", None)
-    for buffer in block.alloc_buffers if block is not None else ():
-        size = tvm.DataType(str(buffer.dtype)).itemsize
-        for extent in buffer.shape:
-            size *= int(extent)
-        total += -(-size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
-    return total
+def _allocated(statement: Any) -> int:
+    buffers = list(getattr(statement, "alloc_buffers", ()))
+    if isinstance(statement, tirx.AllocBuffer):
+        buffers.append(statement.buffer)
+    inside = [getattr(statement, name, None) for name in ("body", "block", "then_case", "else_case")]
+    inside += list(getattr(statement, "seq", ()))
+    return sum(map(_nbytes, buffers)) + sum(_allocated(s) for s in inside if s is not None)
+
+
+def _nbytes(buffer: Any) -> int:
+    size = tvm.DataType(str(buffer.dtype)).itemsize
+    for extent in buffer.shape:
+        size *= int(extent)
+    return -(-size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES if size >= STACK_BYTES else 0

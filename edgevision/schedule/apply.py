@@ -9,29 +9,33 @@ import tvm
 from tvm import tirx
 
 from edgevision.program import Call, Program, Value
-from edgevision.schedule import conv2d, depthwise, generic
+from edgevision.schedule import conv2d, depthwise, generic, winograd
 from edgevision.schedule.scheduled import Scheduled
 from edgevision.schedule.workload import ANCHOR, parse
 from edgevision.target import Target
 
-TEMPLATES = {"conv2d": conv2d.schedule, "depthwise": depthwise.schedule}
-"""Anchor annotation -> template. A template answers None for what it does not take."""
+TEMPLATES = {"conv2d": (winograd.schedule, conv2d.schedule), "depthwise": (depthwise.schedule,)}
+"""Anchor annotation -> templates, the preferred one first. A template answers None for what it does not take."""
 
 
-def schedule_workload(func: tirx.PrimFunc, target: Target) -> Scheduled:
-    """One workload on static shapes -> the same function with loops for ``target``."""
+def schedule_workload(func: tirx.PrimFunc, target: Target, excluded: frozenset[str] = frozenset()) -> Scheduled:
+    """One workload on static shapes -> the same function with loops for ``target``, without the templates ``excluded``."""
     workload = parse(func)
     if workload is not None and workload.anchor is not None:
-        found = TEMPLATES[str(workload.anchor.annotations[ANCHOR])](workload, target)
-        if found is not None:
-            return found
+        for template in TEMPLATES[str(workload.anchor.annotations[ANCHOR])]:
+            found = template(workload, target) if template.__module__.rpartition(".")[2] not in excluded else None
+            if found is not None:
+                return found
     return generic.schedule(func)
 
 
-def schedule(program: Program, target: Target) -> Program:
-    """Every workload scheduled, weights re-laid as the schedules want them (each distinct layout once), scratch appended."""
+def schedule(program: Program, target: Target, excluded: frozenset[str] = frozenset()) -> Program:
+    """Every workload scheduled, weights re-laid as the schedules want them (each distinct layout once), scratch appended.
+
+    ``excluded`` names templates that must not be used ("winograd", which trades some accuracy for speed).
+    """
     done = {
-        name: Scheduled(func=f, schedule="template:copy") if _is_scheduled(f) else schedule_workload(f, target)
+        name: Scheduled(func=f, schedule="template:copy") if _is_scheduled(f) else schedule_workload(f, target, excluded)
         for name, f in ((gv.name_hint, f) for gv, f in program.module.functions.items())
     }
     weights: list[np.ndarray] = []

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from tvm.script.ir_builder import IRBuilder
@@ -18,7 +17,7 @@ from tvm.tirx.script.builder import ir as T  # noqa: N812
 from edgevision.schedule import tile_choice
 from edgevision.schedule.geometry import Geometry, geometry
 from edgevision.schedule.register_tile import (
-    Buffer, Expr, Lanes, accumulator, broadcast, lanes, load, loop, read, split_index, write, zero,
+    Buffer, Expr, Lanes, accumulate, accumulator, lanes, load, loop, split_index, write, zero,
 )  # fmt: skip
 from edgevision.schedule.scheduled import Scheduled
 from edgevision.schedule.tail import Tail, elementwise_tail, ignores_rows, parameters
@@ -213,8 +212,9 @@ def _tile(
 
         def steps(k: Expr) -> None:
             base = which * g.ci + k * plan.step
-            _accumulate(acc, vectors, data, positions, base, plan.step, weights,
-                        at + ((ky * g.kw + kx) * g.ci + k * plan.step) * width, width)  # fmt: skip
+            elements = [T.Bind(load(data, [*p, base], plan.step)) for p in positions]
+            row = at + ((ky * g.kw + kx) * g.ci + k * plan.step) * width
+            accumulate(acc, vectors, elements, plan.step, weights, row, width)
 
         loop(g.ci // plan.step, steps)
 
@@ -223,26 +223,6 @@ def _tile(
         prefix = _output_position(plan, row, first + p)
         for a, v in zip(line, vectors, strict=True):
             tail.store(prefix, channel + v.offset, a, v.width)
-
-
-def _accumulate(
-    acc: list[list[Buffer]], vectors: tuple[Lanes, ...], data: Buffer, positions: list[tuple[Expr, ...]],
-    base: Expr, step: int, weights: Buffer, at: Expr, width: int,
-) -> None:  # fmt: skip
-    """``step`` reduction steps: acc[p][q] += data[p, base + s] * weights[at + s * width + q]."""
-    elements = [T.Bind(load(data, [*p, base], step)) for p in positions]
-    for s in range(step):
-        rows = [T.Bind(load(weights, [at + s * width + v.offset], v.width)) for v in vectors]
-        for element, line in zip(elements, acc, strict=True):
-            for a, v, w in zip(line, vectors, rows, strict=True):
-                write(a, read(a, v.width) + _spread(element, s, step, v.width) * w, v.width)
-
-
-def _spread(element: Any, lane: int, step: int, width: int) -> Expr:
-    """One lane of a data vector (or the scalar) in every lane of a vector of ``width``."""
-    if step == 1:
-        return broadcast(element, width)
-    return T.Shuffle([element], [lane] * width)
 
 
 def _position(plan: Plan, row: Expr, column: Expr, ky: Expr, kx: Expr) -> tuple[Expr, ...]:

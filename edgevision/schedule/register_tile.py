@@ -87,6 +87,22 @@ def zero(width: int, dtype: str = "float32") -> Expr:
     return broadcast(T.cast(0, dtype) if dtype != "float32" else T.float32(0), width)
 
 
+def accumulate(
+    acc: Sequence[Sequence[Buffer]], vectors: Sequence[Lanes], elements: Sequence[Expr], step: int, weights: Buffer,
+    at: Expr, width: int,
+) -> None:  # fmt: skip
+    """``step`` reduction steps of an outer product: acc[p][q] += elements[p][s] * weights[at + s * width + q].
+
+    ``elements`` are vectors of ``step`` values (the lane form of NEON: fmla by element) or scalars, which are broadcast.
+    """
+    for s in range(step):
+        rows = [T.Bind(load(weights, [at + s * width + v.offset], v.width)) for v in vectors]
+        for element, line in zip(elements, acc, strict=True):
+            for a, v, row in zip(line, vectors, rows, strict=True):
+                spread = broadcast(element, v.width) if step == 1 else T.Shuffle([element], [s] * v.width)
+                write(a, read(a, v.width) + spread * row, v.width)
+
+
 def split_index(flat: Expr, extents: Sequence[int]) -> tuple[Expr, ...]:
     """A flat row-major number -> one index an axis."""
     indices: list[Expr] = []

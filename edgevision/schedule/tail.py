@@ -8,7 +8,7 @@ from typing import Any
 
 from tvm.tirx.script.builder import ir as T  # noqa: N812
 
-from edgevision.schedule.register_tile import Buffer, Expr, read
+from edgevision.schedule.register_tile import Buffer, Expr
 from edgevision.schedule.workload import Stage, Workload, dtype_of, rebuild, shape_of
 
 
@@ -43,14 +43,14 @@ class Tail:
             return anchored
         return rebuild(self.last.value, dict(zip(self.last.axes, at, strict=True)), element)
 
-    def store(self, prefix: Sequence[Expr], channel: Expr, acc: Buffer, width: int) -> None:
-        """Write ``width`` results from an accumulator to output indices [*prefix, channel ...]."""
+    def store(self, prefix: Sequence[Expr], channel: Expr, acc: Buffer, width: int, first: int = 0) -> None:
+        """Write ``width`` results, lanes ``first`` and up of an accumulator, to output indices [*prefix, channel ...]."""
         if width == 1:
-            T.buffer_store(self.output, self.value([*prefix, channel], read(acc, 1)), [*prefix, channel])
+            T.buffer_store(self.output, self.value([*prefix, channel], acc[first]), [*prefix, channel])
             return
         with T.vectorized(T.int64(width)) as lane:
             at = [*prefix, channel + lane]
-            T.buffer_store(self.output, self.value(at, acc[lane]), at)
+            T.buffer_store(self.output, self.value(at, acc[lane + first]), at)
 
 
 def elementwise_tail(workload: Workload) -> tuple[Stage, Stage] | None:

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tvm import te, tirx
 
-from edgevision.lower.compute.convolution import conv2d
+from edgevision.lower.compute.convolution import conv
 from edgevision.schedule.apply import schedule_workload
+from edgevision.schedule.toom_cook import POINTS, transforms
 from edgevision.target import load
 from tests.schedule.workloads import NATIVE, Case, convolution, prim_func, product, relative_error, run
 
@@ -19,6 +20,9 @@ TOLERANCE = 3e-6
 """float32 sums of at most some 500 terms against float64: sqrt(500) * 2**-24 is 1.3e-6 of the largest."""
 
 NARROW = replace(load("x86_64"), name="narrow")
+WINOGRAD_TOLERANCE = 1e-5
+"""Intermediate values are up to some ten times the result: see toom_cook.POINTS."""
+
 ARMS_SHAPE = replace(NARROW, vector_bits=128, vector_registers=32)
 
 extents = st.integers(1, 13)
@@ -49,7 +53,50 @@ def test_any_geometry_equals_float64(geometry: dict[str, object], target: object
     case = convolution(**geometry)
     scheduled, result = run(case, target)
     assert scheduled.schedule.startswith("template:")
+    allowed = WINOGRAD_TOLERANCE if "winograd" in scheduled.schedule else TOLERANCE
+    assert relative_error(result, case.expected) < allowed
+
+
+SQUARE = {"shape": (1, 11, 14, 24), "channels": 40, "kernel": (3, 3), "pads": (1, 1, 1, 1)}
+
+
+@pytest.mark.parametrize("target", [NATIVE, NARROW, ARMS_SHAPE])
+@pytest.mark.parametrize("change", [{}, {"pads": (0, 0, 0, 0)}, {"pads": (2, 0, 1, 3)}, {"shape": (3, 4, 5, 16)},
+                                    {"shape": (1, 2, 9, 33)}, {"residual": True}, {"channels": 23}])  # fmt: skip
+def test_winograd_equals_float64(change: dict[str, object], target: object) -> None:
+    case = convolution(**{**SQUARE, **change})
+    scheduled, result = run(case, target)
+    assert scheduled.schedule.startswith("template:winograd")
+    assert relative_error(result, case.expected) < WINOGRAD_TOLERANCE
+
+
+NOT_FOR_WINOGRAD = {
+    "strided": {"strides": (1, 2)}, "dilated": {"dilations": (2, 1), "pads": (2, 1, 2, 1)}, "grouped": {"groups": 2},
+    "3x1": {"kernel": (3, 1)}, "5x5": {"kernel": (5, 5)}, "few inputs": {"shape": (1, 11, 14, 15)},
+    "few outputs": {"channels": 15}, "few pixels": {"shape": (1, 3, 3, 24)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", NOT_FOR_WINOGRAD.values(), ids=NOT_FOR_WINOGRAD)
+def test_a_near_miss_of_winograd_is_computed_directly(change: dict[str, object]) -> None:
+    case = convolution(**{**SQUARE, **change})
+    scheduled, result = run(case)
+    assert scheduled.schedule.startswith("template:conv2d")
     assert relative_error(result, case.expected) < TOLERANCE
+
+
+def test_winograd_can_be_excluded() -> None:
+    func = convolution(**SQUARE).func
+    assert schedule_workload(func, NATIVE).schedule.startswith("template:winograd")
+    assert schedule_workload(func, NATIVE, frozenset({"winograd"})).schedule.startswith("template:conv2d")
+
+
+@pytest.mark.parametrize("outputs", POINTS)
+def test_the_transforms_are_exact_in_float64(outputs: int) -> None:
+    t = transforms(outputs)
+    rng = np.random.default_rng(0)
+    taps, values = rng.standard_normal(3), rng.standard_normal(outputs + 2)
+    assert np.allclose(t.output @ ((t.kernel @ taps) * (t.data @ values)), np.correlate(values, taps), rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("prefix", [(1,), (7,), (2, 5), (2, 3, 4)])
@@ -84,7 +131,7 @@ def test_the_kernel_wider_than_the_image() -> None:
 
 def _behind(tail: object) -> Case:
     x, w = te.placeholder((1, 6, 6, 8), name="x"), te.placeholder((1, 1, 8, 16), name="w")
-    y = conv2d(x, w, strides=(1, 1), pads=(0, 0, 0, 0), dilations=(1, 1), groups=1)
+    y = conv(x, w, strides=(1, 1), pads=(0, 0, 0, 0), dilations=(1, 1), groups=1, template=True)
     rng = np.random.default_rng(0)
     ax = rng.standard_normal((1, 6, 6, 8)).astype(np.float32)
     aw = rng.standard_normal((1, 1, 8, 16)).astype(np.float32)
@@ -113,5 +160,5 @@ def test_what_is_not_elementwise_is_left_to_the_generic_schedule(tail: object) -
 
 def test_float64_is_left_to_the_generic_schedule() -> None:
     x, w = te.placeholder((1, 4, 4, 8), "float64", name="x"), te.placeholder((1, 1, 8, 8), "float64", name="w")
-    y = conv2d(x, w, strides=(1, 1), pads=(0, 0, 0, 0), dilations=(1, 1), groups=1)
+    y = conv(x, w, strides=(1, 1), pads=(0, 0, 0, 0), dilations=(1, 1), groups=1, template=True)
     assert schedule_workload(prim_func([x, w, y]), NATIVE).schedule == "default:loops"

@@ -11,7 +11,7 @@ import tvm
 from tvm import te, tirx
 
 from edgevision.link.codegen import llvm_target
-from edgevision.lower.compute.convolution import conv2d, depthwise_conv2d, matmul
+from edgevision.lower.compute.convolution import conv, depthwise_conv2d, matmul
 from edgevision.schedule.apply import schedule_workload
 from edgevision.schedule.scheduled import Scheduled
 from edgevision.target import Target, load
@@ -49,7 +49,7 @@ def convolution(
         full = np.zeros((*kernel, 1, channels), np.float32)
         full[:, :, 0] = w
     else:
-        y = conv2d(tx, tw, strides=strides, pads=pads, dilations=dilations, groups=groups)
+        y = conv(tx, tw, strides=strides, pads=pads, dilations=dilations, groups=groups, template=True)
         full = w
     out = tuple(int(d) for d in y.shape)
     value = reference_conv(x, full, strides, pads, dilations, groups) + b

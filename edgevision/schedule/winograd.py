@@ -1,0 +1,320 @@
+"""Template for dense 3x3 convolution with stride 1: Winograd's F(m x m, 3 x 3).
+
+    pad -> V[p, t, ci] = B^T d B of every tile -> per block of output channels: M[p, t] = V[p, t] U[p] -> A^T M A, tail, store
+
+With m = 4 a tile of 6 x 6 inputs gives 4 x 4 outputs for 36 products an input channel instead of 144. Weights are transformed at
+compile time in float64 and stored [block][p][ci][block's channels]; they take (m + 2)^2 / 9 times the room of the kernel. Channels
+are filled up with zeros to whole vectors, so that the long transforms are generated for one width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script.builder import ir as T  # noqa: N812
+
+from edgevision.schedule import tile_choice
+from edgevision.schedule.geometry import Geometry, geometry
+from edgevision.schedule.register_tile import (
+    Buffer, Expr, Lanes, accumulate, accumulator, broadcast, lanes, load, loop, read, split_index, store, write, zero,
+)  # fmt: skip
+from edgevision.schedule.scheduled import Scheduled
+from edgevision.schedule.tail import Tail, elementwise_tail, parameters
+from edgevision.schedule.toom_cook import TAPS, Transforms, transforms
+from edgevision.schedule.workload import Workload, dtype_of, shape_of
+from edgevision.target import Target
+
+LEAST_CHANNELS = 16
+"""Below, the transforms cost more than the products they save."""
+
+LEAST_PIXELS = 16
+"""One tile. Fewer output pixels would compute what nobody reads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """``rows`` x ``columns`` tiles an image; ``chunk`` tiles go through the products of one block of channels at a time."""
+
+    geometry: Geometry
+    matrices: Transforms
+    outputs: int
+    rows: int
+    columns: int
+    chunk: int
+    tile: int
+    width: int
+    step: int
+    blocks: tuple[tuple[Lanes, ...], ...]
+
+    @property
+    def size(self) -> int:
+        return self.outputs + TAPS - 1
+
+    @property
+    def points(self) -> int:
+        return self.size**2
+
+    @property
+    def tiles(self) -> int:
+        return self.geometry.n * self.rows * self.columns
+
+    @property
+    def inputs(self) -> int:
+        """Input channels, filled up."""
+        return -(-self.geometry.ci // self.width) * self.width
+
+    @property
+    def padded(self) -> tuple[int, int, int, int]:
+        """The zero-padded data that whole tiles read."""
+        reach = TAPS - 1
+        g = self.geometry
+        return (g.n, self.rows * self.outputs + reach, self.columns * self.outputs + reach, self.inputs)
+
+
+def schedule(workload: Workload, target: Target) -> Scheduled | None:
+    """None where the workload is not a float32 3x3 convolution, stride 1, one group, that gains by it."""
+    found = elementwise_tail(workload)
+    shape = geometry(workload, found[0]) if found else None
+    if found is None or shape is None or not pays(shape) or dtype_of(shape.source) != "float32":
+        return None
+    plan = _plan(shape, target)
+    number = next(i for i, p in enumerate(workload.params) if p.same_as(shape.weights))
+    scratch = (plan.padded, (plan.points * plan.tiles * plan.inputs,))
+    with IRBuilder() as builder:
+        with T.prim_func(s_tir=True):
+            T.func_name("kernel")
+            T.func_attr({"tirx.noalias": True})
+            places = parameters(workload, {number: (plan.points * plan.inputs * sum(v.width for b in plan.blocks for v in b),)})
+            padded, transformed = (T.arg(f"s{i}", T.buffer(s, "float32", layout=None)) for i, s in enumerate(scratch))
+            tail = Tail(workload, *found, places)
+            _pad(plan, tail.place(shape.source), padded)
+            _transform_data(plan, padded, transformed)
+            _multiply(plan, transformed, places[number], tail)
+        func = builder.get()
+    return Scheduled(
+        func=func, schedule=f"template:winograd {plan.outputs}x{plan.outputs}", relay={number: lambda w: pack(w, plan)},
+        scratch=scratch,
+    )  # fmt: skip
+
+
+def pays(g: Geometry) -> bool:
+    """Whether the products saved outweigh the transforms."""
+    return (
+        (g.kh, g.kw, g.strides, g.dilations, g.groups) == (TAPS, TAPS, (1, 1), (1, 1), 1)
+        and min(g.ci, g.co) >= LEAST_CHANNELS
+        and g.n * g.ho * g.wo >= LEAST_PIXELS
+    )
+
+
+def _plan(g: Geometry, target: Target) -> Plan:
+    outputs = 4 if min(g.ho, g.wo) > 2 else 2
+    rows, columns = -(-g.ho // outputs), -(-g.wo // outputs)
+    tiles = g.n * rows * columns
+    width = target.vector_bits // 32
+    lane_form = target.arch in ("aarch64", "arm")
+    channels = -(-g.co // width) * width
+    tile = tile_choice.choose(tiles, channels, g.ci, width, target.vector_registers, lane_form=lane_form)
+    cover = lanes(channels, width)
+    blocks = tuple(cover[i : i + tile.vectors] for i in range(0, len(cover), tile.vectors))
+    points = (outputs + TAPS - 1) ** 2
+    channels = sum(v.width for v in blocks[0])
+    # The products of a chunk and its transformed data share the L2 with one block's weights.
+    room = max(1, target.l2_bytes // 2 // (4 * points * (channels + g.ci)))
+    chunk = min(tiles, max(tile.pixels, room // tile.pixels * tile.pixels))
+    return Plan(
+        geometry=g, matrices=transforms(outputs), outputs=outputs, rows=rows, columns=columns, chunk=chunk,
+        tile=tile.pixels, width=width, step=4 if lane_form else 1, blocks=blocks,
+    )  # fmt: skip
+
+
+def pack(weights: np.ndarray, plan: Plan) -> np.ndarray:
+    """[3, 3, ci, co] -> U = G g G^T, flat in the order [block][point][ci][block's channels]."""
+    g = plan.matrices.kernel
+    points = np.einsum("ai,ijcf,bj->abcf", g, weights.astype(np.float64), g)
+    points = points.reshape(plan.points, *weights.shape[2:]).astype(np.float32)
+    last = plan.blocks[-1][-1]
+    more = (plan.inputs - weights.shape[2], last.offset + last.width - weights.shape[3])
+    points = np.pad(points, ((0, 0), (0, more[0]), (0, more[1])))
+    parts = [points[:, :, b[0].offset : b[-1].offset + b[-1].width] for b in plan.blocks]
+    return np.concatenate([np.ascontiguousarray(p).reshape(-1) for p in parts])
+
+
+def _pad(plan: Plan, source: Buffer, target: Buffer) -> None:
+    g, width = plan.geometry, plan.width
+    n, h, w, c = plan.padded
+    top, left = g.pads[0], g.pads[1]
+    whole = g.ci // width
+
+    def pixel(image: Expr, y: Expr, x: Expr) -> None:
+        def copy(ch: Expr, v: int) -> None:
+            store(target, [image, y, x, ch], load(source, [image, y - top, x - left, ch], v), v)
+
+        loop(whole, lambda i: copy(i * width, width))
+        for v in lanes(g.ci - whole * width, width):
+            copy(T.int64(whole * width + v.offset), v.width)
+        for v in lanes(c - g.ci, width):
+            store(target, [image, y, x, T.int64(g.ci + v.offset)], zero(v.width), v.width)
+
+    def row(r: Expr) -> None:
+        image, y = split_index(r, (n, h))
+        inside_y = T.And(y >= top, y < top + g.h)
+        with T.serial(T.int64(w)) as x, T.If(T.And(inside_y, T.And(x >= left, x < left + g.w))):
+            with T.Then():
+                pixel(image, y, x)
+            with T.Else():
+                loop(c // width, lambda i: store(target, [image, y, x, i * width], zero(width), width))
+
+    loop(n * h, row, threads=True)
+
+
+def combine(row: Sequence[float], terms: Sequence[Expr], width: int) -> Expr:
+    """sum of coefficient * term, zeros left out."""
+    total = None
+    for coefficient, term in zip(row, terms, strict=True):
+        if coefficient == 0:
+            continue
+        value = term if coefficient == 1 else term * broadcast(T.float32(float(coefficient)), width)
+        total = value if total is None else total + value
+    return total
+
+
+def _transform_data(plan: Plan, padded: Buffer, transformed: Buffer) -> None:
+    g, size, m = plan.geometry, plan.size, plan.outputs
+    matrix = plan.matrices.data
+
+    def row_of_tiles(r: Expr) -> None:
+        image, ty = split_index(r, (g.n, plan.rows))
+
+        def one(tx: Expr) -> None:
+            number = r * plan.columns + tx
+
+            def vector(block: Expr) -> None:
+                ch, v = block * plan.width, plan.width
+                half = []
+                for x in range(size):
+                    column = [T.Bind(load(padded, [image, ty * m + y, tx * m + x, ch], v)) for y in range(size)]
+                    half.append([T.Bind(combine(matrix[a], column, v)) for a in range(size)])
+                for a in range(size):
+                    for b in range(size):
+                        value = combine(matrix[b], [half[x][a] for x in range(size)], v)
+                        at = ((a * size + b) * plan.tiles + number) * plan.inputs + ch
+                        store(transformed, [at], value, v)
+
+            loop(plan.inputs // plan.width, vector)
+
+        loop(plan.columns, one)
+
+    loop(g.n * plan.rows, row_of_tiles, threads=True)
+
+
+def _multiply(plan: Plan, data: Buffer, weights: Buffer, tail: Tail) -> None:
+    """Blocks of output channels over threads; in each, chunks of tiles."""
+    equal = sum(1 for b in plan.blocks if len(b) == len(plan.blocks[0]) and b[-1].offset + plan.width <= plan.geometry.co)
+    first = plan.blocks[0]
+    channels = sum(v.width for v in first)
+    loop(
+        equal,
+        lambda i: _block(plan, data, weights, tail, first, i * channels, i * (channels * plan.points * plan.inputs), channels),
+        threads=equal > 1,
+    )
+    for block in plan.blocks[equal:]:
+        offset = block[0].offset
+        own = tuple(Lanes(v.offset - offset, v.width) for v in block)
+        at = offset * plan.points * plan.inputs
+        _block(plan, data, weights, tail, own, T.int64(offset), T.int64(at), plan.geometry.co - offset)
+
+
+def _block(
+    plan: Plan, data: Buffer, weights: Buffer, tail: Tail, vectors: tuple[Lanes, ...], channel: Expr, at: Expr, used: int
+) -> None:
+    """``used`` of the block's channels exist; the others are zeros that fill up the last vector."""
+    width = sum(v.width for v in vectors)
+    products = T.alloc_buffer((plan.points * plan.chunk * width,), "float32", layout=None)
+    count, rest = divmod(plan.tiles, plan.chunk)
+
+    def chunk(first: Expr, tiles: int) -> None:
+        loop(plan.points, lambda p: _products(plan, data, weights, products, vectors, first, tiles, p, at))
+        loop(tiles, lambda t: _finish(plan, products, tail, vectors, first + t, t, channel, used))
+
+    loop(count, lambda c: chunk(c * plan.chunk, plan.chunk))
+    if rest:
+        chunk(T.int64(count * plan.chunk), rest)
+
+
+def _products(
+    plan: Plan, data: Buffer, weights: Buffer, products: Buffer, vectors: tuple[Lanes, ...],
+    first: Expr, tiles: int, point: Expr, at: Expr,
+) -> None:  # fmt: skip
+    """products[point, t] = data[point, first + t] x weights[point] for ``tiles`` tiles."""
+    ci, width = plan.inputs, sum(v.width for v in vectors)
+
+    def tile(start: Expr, count: int) -> None:
+        acc = [[accumulator(v.width) for v in vectors] for _ in range(count)]
+        for line in acc:
+            for a, v in zip(line, vectors, strict=True):
+                write(a, zero(v.width), v.width)
+
+        def steps(k: Expr) -> None:
+            elements = [
+                T.Bind(load(data, [(point * plan.tiles + first + start + p) * ci + k * plan.step], plan.step))
+                for p in range(count)
+            ]
+            accumulate(acc, vectors, elements, plan.step, weights, at + (point * ci + k * plan.step) * width, width)
+
+        loop(ci // plan.step, steps)
+        for p, line in enumerate(acc):
+            for a, v in zip(line, vectors, strict=True):
+                place = (point * plan.chunk + start + p) * width + v.offset
+                store(products, [place], read(a, v.width), v.width)
+
+    full, rest = divmod(tiles, plan.tile)
+    loop(full, lambda i: tile(i * plan.tile, plan.tile))
+    if rest:
+        tile(T.int64(full * plan.tile), rest)
+
+
+def _finish(
+    plan: Plan, products: Buffer, tail: Tail, vectors: tuple[Lanes, ...], number: Expr, t: Expr, channel: Expr, used: int
+) -> None:
+    """Outputs of one tile: A^T M A, then what was fused behind the convolution."""
+    g, size, m = plan.geometry, plan.size, plan.outputs
+    width = sum(v.width for v in vectors)
+    image, ty, tx = split_index(number, (g.n, plan.rows, plan.columns))
+    matrix = plan.matrices.output
+    for v in vectors:
+        half = []
+        for b in range(size):
+            column = [
+                T.Bind(load(products, [((a * size + b) * plan.chunk + t) * width + v.offset], v.width)) for a in range(size)
+            ]
+            half.append([T.Bind(combine(matrix[y], column, v.width)) for y in range(m)])
+        for y in range(m):
+            for x in range(m):
+                acc = accumulator(v.width)
+                write(acc, combine(matrix[x], [half[b][y] for b in range(size)], v.width), v.width)
+                at = (image, ty * m + y, tx * m + x)
+                _store_inside(plan, tail, at, channel + v.offset, acc, min(v.width, used - v.offset))
+
+
+def _store_inside(plan: Plan, tail: Tail, at: tuple[Expr, Expr, Expr], channel: Expr, acc: Buffer, used: int) -> None:
+    """Tiles at the lower and right edge may reach beyond the image, the last vector beyond the channels."""
+    g = plan.geometry
+
+    def pieces() -> None:
+        for v in lanes(used, plan.width):
+            tail.store(list(at), channel + v.offset, acc, v.width, v.offset)
+
+    conditions = []
+    if g.ho % plan.outputs:
+        conditions.append(at[1] < g.ho)
+    if g.wo % plan.outputs:
+        conditions.append(at[2] < g.wo)
+    if not conditions:
+        pieces()
+        return
+    inside = conditions[0] if len(conditions) == 1 else T.And(*conditions)
+    with T.If(inside), T.Then():
+        pieces()

@@ -44,7 +44,9 @@ def help_ms() -> float:
 
 def python_ms(library: Path) -> tuple[float, ...]:
     """Load, first run beyond a later one, a later run."""
-    done = subprocess.run([sys.executable, "-c", FIRST_RESULT, str(library)], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_RESULT, str(library)], check=True, capture_output=True, text=True
+    )
     return tuple(map(float, done.stdout.split()))
 
 

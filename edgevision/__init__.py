@@ -1,4 +1,4 @@
-"""Compile vision networks to self-contained shared objects for edge devices, and prove that they still compute the same."""
+"""Compile vision networks to self-contained libraries for edge devices, and prove that they still compute the same."""
 
 from __future__ import annotations
 

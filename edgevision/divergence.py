@@ -1,4 +1,5 @@
-"""Find the first tensor of a graph that an artifact computes wrongly: compile once more with every tensor as an output."""
+"""Find the first tensor of a graph that an artifact computes wrongly: compile once more with every tensor as an
+output."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from edgevision import ingest, target as targets
+from edgevision import ingest
+from edgevision import target as targets
 from edgevision.errors import EdgevisionError, VerificationError
 from edgevision.latency import TensorError
 from edgevision.link import package
@@ -26,22 +28,26 @@ from edgevision.tensor import TensorSpec
 def explain(error: VerificationError, model: Model, reference: Reference) -> VerificationError:
     """``error`` with the first diverging tensor in the place of the output, where it can be found on this machine.
 
-    The graph is compiled natively with every tensor as an output, which also switches fusion off: a fault that goes away with
-    it lies in fusion or in the other target's code, and the text says so.
+    The graph is compiled natively with every tensor as an output, which also switches fusion off: a fault that goes
+    away with it lies in fusion or in the other target's code, and the text says so.
     """
     try:
         found = first_divergence(model, reference.cases(1)[0], reference)
     except EdgevisionError as failure:
-        return VerificationError(error.tensor, error.error, error.allowed, error.how, f"looking closer failed: {failure}")
+        return VerificationError(
+            error.tensor, error.error, error.allowed, error.how, f"looking closer failed: {failure}"
+        )
     if found is None:
-        where = "with every tensor as an output and for this machine it agrees: the fault lies in fusion or in the target's code"
+        where = "with every tensor as an output it agrees here: the fault lies in fusion or in the target's code"
         return VerificationError(error.tensor, error.error, error.allowed, error.how, where)
-    return VerificationError(found.name, found.error, found.allowed, error.how, f"it reaches the output {error.tensor!r}")
+    return VerificationError(
+        found.name, found.error, found.allowed, error.how, f"it reaches the output {error.tensor!r}"
+    )
 
 
 def first_divergence(model: Model, case: Case, reference: Reference) -> TensorError | None:
-    """The first tensor in the graph's order that is off, the rewritten graph in onnxruntime being the judge; the outputs are
-    judged against the original. None if nothing is off."""
+    """The first tensor in the graph's order that is off, the rewritten graph in onnxruntime being the judge; the
+    outputs are judged against the original. None if nothing is off."""
     specs = _all_tensors(model)
     wide = replace(model, outputs=specs)
     expected = _in_onnxruntime(model, specs, case, reference)

@@ -15,7 +15,8 @@ from typing import Any
 
 import onnx
 
-from edgevision import ingest, target as targets
+from edgevision import ingest
+from edgevision import target as targets
 from edgevision.artifact import Artifact
 from edgevision.divergence import explain
 from edgevision.errors import OutputFolderError, VerificationError
@@ -110,8 +111,8 @@ def compile_model(
 
 @contextmanager
 def _libraries_built(chosen: Sequence[Target]) -> Iterator[None]:
-    """Zig builds a C library for each new kind of static executable, some 40 s each: that goes on beside the lowering. A
-    failure surfaces when the executable is linked."""
+    """Zig builds a C library for each new kind of static executable, some 40 s each: that goes on beside the
+    lowering. A failure surfaces when the executable is linked."""
     with ThreadPoolExecutor(1) as background:
         for target in chosen:
             background.submit(toolchain.build_libc, target)
@@ -196,8 +197,8 @@ def _link(program: Program, target: Target, model: Model, scratch: Path, options
 def _device(
     target: Target, built: Artifact, program: Program, model: Model, scratch: Path, options: Options
 ) -> tuple[Device, Artifact]:
-    """What runs the artifact here, and the artifact that it runs: the same program built for this machine where there is
-    nothing that runs the other one."""
+    """What runs the artifact here, and the artifact that it runs: the same program built for this machine where there
+    is nothing that runs the other one."""
     threads = options.threads or min(target.cores, len(os.sched_getaffinity(0)))
     if not target.emulator:
         return LocalDevice(threads=threads), built
@@ -225,7 +226,7 @@ def _keep(scratch: Path, folder: Path | None) -> None:
 
 def _publish(built: Artifact, place: Path) -> Artifact:
     """Rename the finished files into place, the manifest last: with it, the set is complete."""
-    moved = {}
+    moved: dict[str, Any] = {}
     for field in ("path", "header", "bench", "model", "manifest"):
         source: Path = getattr(built, field)
         moved[field] = place / source.name

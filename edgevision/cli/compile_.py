@@ -20,7 +20,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.command(name="compile")
 @click.argument("source", metavar="MODEL")
 @click.option("-t", "--target", "names", multiple=True, default=("native",), show_default=True,
-              help="A target's name (`edgevision targets`) or the path of a .toml; may be given several times.")  # fmt: skip
+              help="A target's name (`edgevision targets`) or a path to a .toml; may be given repeatedly.")  # fmt: skip
 @click.option("-o", "--output", type=FOLDER, help="Folder for the artifact [default: build/<model>.<target>].")
 @click.option("--input-shape", "shapes", multiple=True, metavar="[NAME:]N,C,H,W",
               help="Fix an input's open dimensions; once an input.")  # fmt: skip
@@ -28,7 +28,9 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--cpu", help="Override the target's CPU (LLVM's name).")
 @click.option("--features", metavar="+A,-B", help="Override the target's instruction set features.")
 @click.option("--cores", type=click.IntRange(1, 64), help="Override the target's number of cores.")
-@click.option("--input-layout", type=click.Choice(["nchw", "nhwc"]), help="Layout in which the artifact takes its image.")
+@click.option(
+    "--input-layout", type=click.Choice(["nchw", "nhwc"]), help="Layout in which the artifact takes its image."
+)
 @click.option("--input-dtype", type=click.Choice(["float32", "uint8"]), help="Type in which it takes it.")
 @click.option("--mean", help="Per-channel mean to subtract, in the input's units, comma-separated.")
 @click.option("--std", help="Per-channel standard deviation to divide by, comma-separated.")
@@ -45,7 +47,8 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 def compile_(source: str, names: tuple[str, ...], as_json: bool, quiet: bool, profile: bool, **given: Any) -> None:
     """Compile MODEL (.onnx, a torch.export .pt2, or zoo:NAME) to a self-contained .so for each target.
 
-    Every artifact is run against onnxruntime on the original file before it is written; on this machine it is timed too.
+    Every artifact is run against onnxruntime on the original file before it is written; on this machine it is timed
+    too.
     """
     from edgevision.ingest import parse_input_shapes
     from edgevision.pipeline import Options, compile_model
@@ -87,7 +90,9 @@ def _numbers(flag: str, text: str | None) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError:
-        raise InputError(f"{flag} {text}: not numbers separated by commas; write for example 0.485,0.456,0.406") from None
+        raise InputError(
+            f"{flag} {text}: not numbers separated by commas; write for example 0.485,0.456,0.406"
+        ) from None
 
 
 @contextmanager

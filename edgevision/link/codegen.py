@@ -34,7 +34,8 @@ UNUSED_FEATURES = frozenset({"aes", "sha2", "crc"})
 
 
 def required_features(target: Target) -> tuple[str, ...]:
-    """Instruction sets that the object code may use, by LLVM's names, out of those that the runtime can look for (cpu.c)."""
+    """Instruction sets that the object code may use, by LLVM's names, out of those that the runtime can look for
+    (cpu.c)."""
     known = set(re.findall(r'\{"([a-z0-9.\-]+)", ', (NATIVE / "cpu.c").read_text()))
     enabled = set(llvm_get_cpu_features(llvm_target(target)))
     return tuple(sorted((enabled & known) - UNUSED_FEATURES))
@@ -44,7 +45,8 @@ def compile_object(program: Program, target: Target, output: Path) -> None:
     """Write the object code of every function; each is called ``__tvm_ffi_<name>``."""
     with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
         built = tvm.compile(program.module, target=llvm_target(target))
-    # Runtime modules answer attribute look-ups by starting the JIT, which fails for another architecture: compare types.
+    # Runtime modules answer attribute look-ups by starting the JIT, which fails for another architecture: compare
+    # types.
     module = built if isinstance(built, tvm.runtime.Module) else built.mod
     module.write_to_file(str(output))
 
@@ -54,7 +56,8 @@ STACK_BYTES = 1024
 
 
 def workspace_bytes(program: Program) -> int:
-    """A bound of what one thread holds in workspaces at a time: all that one function allocates, in whole cache lines."""
+    """A bound of what one thread holds in workspaces at a time: all that one function allocates, in whole cache
+    lines."""
     return max((_allocated(f.body) for f in program.module.functions.values()), default=0)
 
 

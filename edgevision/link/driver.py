@@ -54,11 +54,19 @@ def weights_source(blob: Path) -> str:
 
 
 def driver_source(
-    program: Program, target: Target, memory: MemoryPlan, weights: Weights, *, name: str, prefix: str, workspace_bytes: int
+    program: Program,
+    target: Target,
+    memory: MemoryPlan,
+    weights: Weights,
+    *,
+    name: str,
+    prefix: str,
+    workspace_bytes: int,
 ) -> str:
     """The C text of the driver. ``prefix`` "" exports `ev_get_api` alone."""
     tables = _Tables()
-    steps, operands = [], []
+    steps: list[str] = []
+    operands: list[str] = []
     for call in program.calls:
         steps.append(
             f"    {{{_text(call.step.name)}, {SYMBOL_PREFIX}{call.function}, {len(operands)}, {len(call.args)}}},"
@@ -67,7 +75,7 @@ def driver_source(
     kernels = sorted({c.function for c in program.calls})
     parts = [
         '#include "plan.h"\n',
-        "extern const unsigned char ev_weights[] __attribute__((visibility(\"hidden\")));",
+        'extern const unsigned char ev_weights[] __attribute__((visibility("hidden")));',
         *(f"int32_t {SYMBOL_PREFIX}{k}(void *, ev_any *, int32_t, ev_any *);" for k in kernels),
         *tables.lines,
         _array("ev_operand", "operands", [f"    {o}," for o in operands]),
@@ -162,5 +170,3 @@ def _text(text: str) -> str:
         plain = 32 <= byte < 127 and byte not in b'"\\?'
         out.append(chr(byte) if plain else f"\\{byte:03o}")
     return '"' + "".join(out) + '"'
-
-

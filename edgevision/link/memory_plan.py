@@ -18,7 +18,8 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifetime:
-    """A buffer that is written at call ``first`` and read until call ``last``; model inputs are written before call 0 (-1)."""
+    """A buffer that is written at call ``first`` and read until call ``last``; model inputs are written before call 0
+    (-1)."""
 
     place: Place
     nbytes: int
@@ -45,7 +46,7 @@ def lifetimes(program: Program) -> tuple[Lifetime, ...]:
         for value in call.args:
             if value.kind == "weight":
                 continue
-            place = (value.kind, value.index)
+            place: Place = (value.kind, value.index)
             first, _ = spans.setdefault(place, [number, number])
             spans[place] = [first, number]
             nbytes = prod(value.shape) * ITEMSIZE_BYTES[value.dtype]

@@ -52,7 +52,8 @@ def prepare(program: Program, target: Target, folder: Path, *, name: str, prefix
 def link(
     program: Program, target: Target, scratch: Path, folder: Path, *, name: str, prefix: str = "", bench: bool = True
 ) -> Artifact:
-    """Write ``name``.so, the header and, unless told not to, ``name``-bench into ``folder``; ``scratch`` keeps the pieces.
+    """Write ``name``.so, the header and, unless told not to, ``name``-bench into ``folder``; ``scratch`` keeps the
+    pieces.
 
     The manifest and the rewritten model are named in the artifact and written by the caller.
 

@@ -1,4 +1,5 @@
-"""Emitter: turns the nodes of a normal-form graph into Relax calls of tensor expressions, channels last where it matters."""
+"""Emitter: turns the nodes of a normal-form graph into Relax calls of tensor expressions, channels last where it
+matters."""
 
 from __future__ import annotations
 
@@ -122,7 +123,8 @@ class Emitter:
         return view
 
     def separate(self, names: Sequence[str]) -> list[Any]:
-        """These tensors in ONNX's axis order, each in memory of its own: not an input's, a constant's or another one's."""
+        """These tensors in ONNX's axis order, each in memory of its own: not an input's, a constant's or another
+        one's."""
         taken, results = {self.values[spec.name].var for spec in self.model.inputs}, []
         for name in names:
             var = root = self.plain(name).var

@@ -129,14 +129,14 @@ def macs(func: tirx.PrimFunc) -> int:
             return
         if not any(v.iter_type == tirx.IterVar.CommReduce for v in node.iter_vars):
             return
-        product = getattr(getattr(node.body, "value", None), "b", None)
+        product: Any = getattr(getattr(node.body, "value", None), "b", None)
         if type(product).__name__ == "Mul" and {type(product.a).__name__, type(product.b).__name__} == {"TensorLoad"}:
             if product.a.source.same_as(product.b.source):
                 return
             total += prod(int(v.dom.extent) for v in node.iter_vars)
 
     body = func.body.block.body if hasattr(func.body, "block") else None
-    for nest in (body.seq if isinstance(body, tirx.SeqStmt) else [body] if body is not None else []):
+    for nest in body.seq if isinstance(body, tirx.SeqStmt) else [body] if body is not None else []:
         inner = nest
         while isinstance(inner, tirx.For):
             inner = inner.body

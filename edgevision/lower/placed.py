@@ -15,8 +15,8 @@ RelaxVar = Any
 class Placed:
     """``shape`` has ONNX's axis order; ``var`` holds the elements.
 
-    ``channels_last``: stored with axis 1 moved to the end (rank 3 and up). ``flat``: a matrix [n, c * h * w] whose rows are stored
-    in h, w, c order instead; the value is (c, h, w...).
+    ``channels_last``: stored with axis 1 moved to the end (rank 3 and up). ``flat``: a matrix [n, c * h * w] whose
+    rows are stored in h, w, c order instead; the value is (c, h, w...).
     """
 
     var: RelaxVar

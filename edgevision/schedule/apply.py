@@ -19,7 +19,8 @@ TEMPLATES = {"conv2d": (winograd.schedule, conv2d.schedule), "depthwise": (depth
 
 
 def schedule_workload(func: tirx.PrimFunc, target: Target, excluded: frozenset[str] = frozenset()) -> Scheduled:
-    """One workload on static shapes -> the same function with loops for ``target``, without the templates ``excluded``."""
+    """One workload on static shapes -> the same function with loops for ``target``, without the templates
+    ``excluded``."""
     workload = parse(func)
     if workload is not None and workload.anchor is not None:
         for template in TEMPLATES[str(workload.anchor.annotations[ANCHOR])]:
@@ -30,12 +31,15 @@ def schedule_workload(func: tirx.PrimFunc, target: Target, excluded: frozenset[s
 
 
 def schedule(program: Program, target: Target, excluded: frozenset[str] = frozenset()) -> Program:
-    """Every workload scheduled, weights re-laid as the schedules want them (each distinct layout once), scratch appended.
+    """Every workload scheduled, weights re-laid as the schedules want them (each distinct layout once), scratch
+    appended.
 
     ``excluded`` names templates that must not be used ("winograd", which trades some accuracy for speed).
     """
     done = {
-        name: Scheduled(func=f, schedule="template:copy") if _is_scheduled(f) else schedule_workload(f, target, excluded)
+        name: Scheduled(func=f, schedule="template:copy")
+        if _is_scheduled(f)
+        else schedule_workload(f, target, excluded)
         for name, f in ((gv.name_hint, f) for gv, f in program.module.functions.items())
     }
     weights: list[np.ndarray] = []

@@ -1,8 +1,8 @@
 """Template for dense and grouped convolution (and matrix product, a 1x1 of one row): an outer product in registers.
 
-For a tile of ``pixels`` x ``vectors`` accumulators, every reduction step loads one row of packed weights and broadcasts one element
-of data a pixel. Weights are packed [group][block][kh * kw * ci][block's channels], so that this row is contiguous. Data that needs a
-border is copied into a zeroed scratch first.
+For a tile of ``pixels`` x ``vectors`` accumulators, every reduction step loads one row of packed weights and
+broadcasts one element of data a pixel. Weights are packed [group][block][kh * kw * ci][block's channels], so that
+this row is contiguous. Data that needs a border is copied into a zeroed scratch first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,17 @@ from tvm.tirx.script.builder import ir as T  # noqa: N812
 from edgevision.schedule import tile_choice
 from edgevision.schedule.geometry import Geometry, geometry
 from edgevision.schedule.register_tile import (
-    Buffer, Expr, Lanes, accumulate, accumulator, lanes, load, loop, split_index, write, zero,
+    Buffer,
+    Expr,
+    Lanes,
+    accumulate,
+    accumulator,
+    lanes,
+    load,
+    loop,
+    split_index,
+    write,
+    zero,
 )  # fmt: skip
 from edgevision.schedule.scheduled import Scheduled
 from edgevision.schedule.tail import Tail, elementwise_tail, ignores_rows, parameters
@@ -25,7 +35,8 @@ from edgevision.schedule.workload import Workload, dtype_of, rebuild, shape_of
 from edgevision.target import Target
 
 PARALLEL_MACS = 200_000
-"""Below this a kernel stays on one thread: waking a second one costs some 5 us, in which one AVX2 core does about this much."""
+"""Below this a kernel stays on one thread: waking a second one costs some 5 us, in which one AVX2 core does about
+this much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +54,8 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """``rows`` x ``columns`` output pixels, one row of them all if ``flat``; ``full`` blocks of equal size, then ``rest``."""
+    """``rows`` x ``columns`` output pixels, one row of them all if ``flat``; ``full`` blocks of equal size, then
+    ``rest``."""
 
     geometry: Geometry
     flat: bool
@@ -113,8 +125,8 @@ def _plan(g: Geometry, target: Target, *, straight: bool) -> Plan:
     rest = Block(first, left, first * reduction) if left else None
     weight_bytes, data_bytes = 4 * reduction * channels, 4 * g.n * g.h * g.w * g.ci
     return Plan(
-        geometry=g, flat=flat, straight=straight, rows=rows, columns=columns, tile=tile.pixels, full=full, block=block, rest=rest,
-        step=4 if lane_form else 1, channels_first=weight_bytes > data_bytes and full > 1,
+        geometry=g, flat=flat, straight=straight, rows=rows, columns=columns, tile=tile.pixels, full=full,
+        block=block, rest=rest, step=4 if lane_form else 1, channels_first=weight_bytes > data_bytes and full > 1,
     )  # fmt: skip
 
 
@@ -187,9 +199,7 @@ def _walk(plan: Plan, tiles: Tiles, *, threads: bool) -> None:
     if not plan.channels_first:
         rows(blocks, split=threads)
         return
-    loop(
-        plan.full, lambda b: rows(lambda r, f, p: tiles(b, plan.block, r, f, p), split=False), threads=threads
-    )
+    loop(plan.full, lambda b: rows(lambda r, f, p: tiles(b, plan.block, r, f, p), split=False), threads=threads)
     if plan.rest:
         last = plan.rest
         rows(lambda r, f, p: tiles(T.int64(0), last, r, f, p), split=threads)

@@ -1,8 +1,9 @@
 """Template for depthwise convolution: taps in registers, borders without a padded copy.
 
-For each output row the kernel rows that fall inside the image are a loop with computed bounds. Columns whose every tap is inside are
-handled in tiles of several pixels with the kernel's columns unrolled, so that a loaded vector serves all of them; the few columns at
-the border go one by one with computed bounds too. Weights are packed [channel vector][kh][kw][lane].
+For each output row the kernel rows that fall inside the image are a loop with computed bounds. Columns whose every
+tap is inside are handled in tiles of several pixels with the kernel's columns unrolled, so that a loaded vector
+serves all of them; the few columns at the border go one by one with computed bounds too. Weights are packed [channel
+vector][kh][kw][lane].
 """
 
 from __future__ import annotations
@@ -17,11 +18,21 @@ from tvm.tirx.script.builder import ir as T  # noqa: N812
 from edgevision.schedule.conv2d import PARALLEL_MACS
 from edgevision.schedule.geometry import Geometry, geometry
 from edgevision.schedule.register_tile import (
-    Buffer, Expr, Lanes, accumulator, lanes, load, loop, read, split_index, write, zero,
+    Buffer,
+    Expr,
+    Lanes,
+    accumulator,
+    lanes,
+    load,
+    loop,
+    read,
+    split_index,
+    write,
+    zero,
 )  # fmt: skip
 from edgevision.schedule.scheduled import Scheduled
 from edgevision.schedule.tail import Tail, elementwise_tail, parameters
-from edgevision.schedule.workload import Workload, dtype_of, shape_of
+from edgevision.schedule.workload import Workload, dtype_of
 from edgevision.target import Target
 
 UNROLLED_COLUMNS = 7
@@ -46,7 +57,8 @@ class Plan:
 
 
 def schedule(workload: Workload, target: Target) -> Scheduled | None:
-    """None where the workload is not a float32 depthwise convolution with one output a channel and an elementwise tail."""
+    """None where the workload is not a float32 depthwise convolution with one output a channel and an elementwise
+    tail."""
     found = elementwise_tail(workload)
     if found is None:
         return None
@@ -63,7 +75,9 @@ def schedule(workload: Workload, target: Target) -> Scheduled | None:
             tail = Tail(workload, *found, places)
             _emit(plan, tail.place(shape.source), places[number], tail)
         func = builder.get()
-    return Scheduled(func=func, schedule=f"template:depthwise {plan.tile}x{plan.width}", relay={number: lambda w: pack(w, plan)})
+    return Scheduled(
+        func=func, schedule=f"template:depthwise {plan.tile}x{plan.width}", relay={number: lambda w: pack(w, plan)}
+    )
 
 
 def _plan(g: Geometry, target: Target) -> Plan:
@@ -141,7 +155,10 @@ def _columns(
     g = plan.geometry
 
     def border(low: int, high: int) -> None:
-        loop(high - low, lambda x: vectors(lambda c, at, w: _border_pixel(plan, data, weights, tail, rows, x + low, c, at, w)))
+        loop(
+            high - low,
+            lambda x: vectors(lambda c, at, w: _border_pixel(plan, data, weights, tail, rows, x + low, c, at, w)),
+        )
 
     def inner(first: Expr, pixels: int) -> None:
         vectors(lambda c, at, w: _inner_tile(plan, data, weights, tail, rows, first, pixels, c, at, w))

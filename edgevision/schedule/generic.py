@@ -1,4 +1,5 @@
-"""Schedule for every workload that has no template: inline, order the loops for contiguous access, give rows to threads.
+"""Schedule for every workload that has no template: inline, order the loops for contiguous access, give rows to
+threads.
 
 Vector code is left to LLVM, which sees restrict pointers and constant extents.
 """
@@ -12,7 +13,8 @@ from tvm.s_tir.schedule import ScheduleError
 from edgevision.schedule.scheduled import Scheduled
 
 PARALLEL_ELEMENTS = 16_384
-"""Results x reduction steps below which a stage stays on one thread (about 5 us of work, the cost of waking a second one)."""
+"""Results x reduction steps below which a stage stays on one thread (about 5 us of work, the cost of waking a second
+one)."""
 
 
 def schedule(func: tirx.PrimFunc) -> Scheduled:

@@ -15,10 +15,10 @@ STRIDES, DILATIONS, PADS, GROUPS = "ev.strides", "ev.dilations", "ev.pads", "ev.
 class Geometry:
     """Channels-last convolution: data [n, h, w, groups * ci], weights [kh, kw, ci, co], output [n, ho, wo, co].
 
-    A matrix product [*prefix, ci] x [ci, co] is one with n = h = kh = kw = 1 and w = the product of ``prefix``, which are the
-    output's axes but the last in either case.
-    ``pads`` is (top, left, bottom, right) around ``source``, the parameter that holds the unpadded data; ``padded`` is the
-    stage that pads it, None where nothing is padded.
+    A matrix product [*prefix, ci] x [ci, co] is one with n = h = kh = kw = 1 and w = the product of ``prefix``, which
+    are the output's axes but the last in either case.
+    ``pads`` is (top, left, bottom, right) around ``source``, the parameter that holds the unpadded data; ``padded``
+    is the stage that pads it, None where nothing is padded.
     """
 
     source: Buffer
@@ -46,7 +46,7 @@ class Geometry:
 
 def geometry(workload: Workload, anchor: Stage) -> Geometry | None:
     """None where the anchor does not multiply a tensor by a constant-shaped weight as `lower` writes it."""
-    product = getattr(anchor.value, "b", None)
+    product: Any = getattr(anchor.value, "b", None)
     if type(product).__name__ != "Mul" or {type(product.a).__name__, type(product.b).__name__} != {"TensorLoad"}:
         return None
     source, weights = product.a.source, product.b.source
@@ -67,10 +67,10 @@ def geometry(workload: Workload, anchor: Stage) -> Geometry | None:
     _, ho, wo = prefix
     kh, kw, _ = shape_of(weights)[:3]
     groups = int(anchor.annotations[GROUPS])
-    ints = {k: tuple(int(v) for v in anchor.annotations[k]) for k in (STRIDES, DILATIONS, PADS)}
+    ints: dict[str, Any] = {k: tuple(int(v) for v in anchor.annotations[k]) for k in (STRIDES, DILATIONS, PADS)}
     return Geometry(
-        source=source, padded=padded, weights=weights, prefix=tuple(prefix), n=n, h=h, w=w, ci=c // groups, co=co, ho=ho, wo=wo, kh=kh, kw=kw,
-        groups=groups, strides=ints[STRIDES], dilations=ints[DILATIONS], pads=ints[PADS],
+        source=source, padded=padded, weights=weights, prefix=tuple(prefix), n=n, h=h, w=w, ci=c // groups, co=co,
+        ho=ho, wo=wo, kh=kh, kw=kw, groups=groups, strides=ints[STRIDES], dilations=ints[DILATIONS], pads=ints[PADS],
     )  # fmt: skip
 
 

@@ -1,13 +1,13 @@
 """The pieces every template is made of: int64 loops, vector loads and stores, register accumulators, channel vectors.
 
-TVM's IRBuilder is called through these few functions. An accumulator is one local buffer a vector, indexed by constants only, which
-LLVM keeps in a register; loops are int64 because index expressions taken over from a workload are.
+TVM's IRBuilder is called through these few functions. An accumulator is one local buffer a vector, indexed by
+constants only, which LLVM keeps in a register; loops are int64 because index expressions taken over from a workload
+are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -16,6 +16,7 @@ from tvm.tirx.script.builder import ir as T  # noqa: N812 (TVM's own name for it
 
 Expr = Any
 Buffer = Any
+Frame = Any  # a context manager that yields the loop variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,11 @@ def lanes(channels: int, width: int) -> tuple[Lanes, ...]:
     return tuple(found)
 
 
-def serial(extent: int | Expr) -> AbstractContextManager[Expr]:
+def serial(extent: int | Expr) -> Frame:
     return T.serial(T.int64(extent) if isinstance(extent, int) else extent)
 
 
-def parallel(extent: int) -> AbstractContextManager[Expr]:
+def parallel(extent: int) -> Frame:
     return T.parallel(T.int64(extent))
 
 
@@ -67,7 +68,8 @@ def store(buffer: Buffer, indices: Sequence[Expr], value: Expr, width: int) -> N
 
 
 def accumulator(width: int, dtype: str = "float32") -> Buffer:
-    # Not scope="local": TVM 0.27 takes that from AllocWorkspace on every turn, while a small "global" buffer lives on the stack.
+    # Not scope="local": TVM 0.27 takes that from AllocWorkspace on every turn, while a small "global" buffer lives on
+    # the stack.
     return T.alloc_buffer((width,), dtype, layout=None)
 
 
@@ -93,7 +95,8 @@ def accumulate(
 ) -> None:  # fmt: skip
     """``step`` reduction steps of an outer product: acc[p][q] += elements[p][s] * weights[at + s * width + q].
 
-    ``elements`` are vectors of ``step`` values (the lane form of NEON: fmla by element) or scalars, which are broadcast.
+    ``elements`` are vectors of ``step`` values (the lane form of NEON: fmla by element) or scalars, which are
+    broadcast.
     """
     for s in range(step):
         rows = [T.Bind(load(weights, [at + s * width + v.offset], v.width)) for v in vectors]

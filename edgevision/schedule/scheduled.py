@@ -9,13 +9,14 @@ import numpy as np
 from tvm import tirx
 
 Relay = Callable[[np.ndarray], np.ndarray]
-"""Re-lay a constant at compile time: the array as the workload has it -> the array as the scheduled function reads it."""
+"""Re-lay a constant at compile time: the array as the workload has it -> the array as the scheduled function reads
+it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scheduled:
-    """A scheduled PrimFunc. ``relay`` maps parameter numbers to how their constants are re-laid; ``scratch`` are the shapes of
-    float32 buffers that follow the workload's own parameters, whose contents live only during the call."""
+    """A scheduled PrimFunc. ``relay`` maps parameter numbers to how their constants are re-laid; ``scratch`` are the
+    shapes of float32 buffers that follow the workload's own parameters, whose contents live only during the call."""
 
     func: tirx.PrimFunc
     schedule: str

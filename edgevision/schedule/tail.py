@@ -44,7 +44,8 @@ class Tail:
         return rebuild(self.last.value, dict(zip(self.last.axes, at, strict=True)), element)
 
     def store(self, prefix: Sequence[Expr], channel: Expr, acc: Buffer, width: int, first: int = 0) -> None:
-        """Write ``width`` results, lanes ``first`` and up of an accumulator, to output indices [*prefix, channel ...]."""
+        """Write ``width`` results, lanes ``first`` and up of an accumulator, to output indices [*prefix, channel
+        ...]."""
         if width == 1:
             T.buffer_store(self.output, self.value([*prefix, channel], acc[first]), [*prefix, channel])
             return
@@ -79,8 +80,8 @@ def elementwise_tail(workload: Workload) -> tuple[Stage, Stage] | None:
 
 
 def ignores_rows(workload: Workload, anchor: Stage, last: Stage) -> bool:
-    """Whether every tensor behind the anchor is either as large as the output or the same for all pixels: then pixels may be
-    numbered through, and index arithmetic by rows is not needed."""
+    """Whether every tensor behind the anchor is either as large as the output or the same for all pixels: then pixels
+    may be numbered through, and index arithmetic by rows is not needed."""
     prefix = shape_of(last.buffer)[:-1]
     whole = True
 
@@ -105,11 +106,9 @@ def _same_place(indices: Sequence[Expr], axes: Sequence[Any], shape: Sequence[in
 
 
 def parameters(workload: Workload, replaced: dict[int, tuple[int, ...]]) -> tuple[Buffer, ...]:
-    """Declare the workload's parameters in the function being built; ``replaced`` gives a parameter another shape (re-laid
-    weights)."""
+    """Declare the workload's parameters in the function being built; ``replaced`` gives a parameter another shape
+    (re-laid weights)."""
     return tuple(
         T.arg(f"p{i}", T.buffer(replaced.get(i, shape_of(p)), dtype_of(p), layout=None))
         for i, p in enumerate(workload.params)
     )
-
-

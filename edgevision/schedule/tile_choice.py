@@ -23,8 +23,8 @@ class RegisterTile:
 def fits(pixels: int, vectors: int, registers: int, *, lane_form: bool) -> bool:
     """Whether accumulators, one row of weights and the data operands fit the register file.
 
-    x86 broadcasts the data operand straight from memory and needs one register for it; the lane form of NEON holds a vector of
-    four reduction steps a pixel.
+    x86 broadcasts the data operand straight from memory and needs one register for it; the lane form of NEON holds a
+    vector of four reduction steps a pixel.
     """
     return pixels * vectors + vectors + (pixels if lane_form else 1) <= registers
 
@@ -32,7 +32,8 @@ def fits(pixels: int, vectors: int, registers: int, *, lane_form: bool) -> bool:
 def choose(pixels: int, channels: int, reduction: int, width: int, registers: int, *, lane_form: bool) -> RegisterTile:
     """The tile with the least modelled cycles over a [pixels, channels] result with ``reduction`` steps each.
 
-    Cycles a step are bounded by FMAs issued, by loads issued and by the latency of a dependent FMA; leftover tiles count.
+    Cycles a step are bounded by FMAs issued, by loads issued and by the latency of a dependent FMA; leftover tiles
+    count.
     """
     count = len(lanes(channels, width))
     best, least = RegisterTile(1, 1), float("inf")

@@ -1,8 +1,8 @@
 """The matrices of Winograd's minimal filtering F(m, 3) from interpolation points, by the Toom-Cook construction.
 
 y = A^T [(G g) * (B^T d)] gives m outputs of a 3-tap filter g on m + 2 inputs d with m + 2 products.
-Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016); on points: Barabasz et al., "Error Analysis and
-Improving the Accuracy of Winograd Convolution for Deep Neural Networks" (2020).
+Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016); on points: Barabasz et al., "Error
+Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks" (2020).
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import numpy as np
 
 TAPS = 3
 POINTS: dict[int, tuple[float, ...]] = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.75, -0.75, 1.5, -1.5)}
-"""Outputs a tile -> finite points; infinity is one more. The usual (0, 1, -1, 2, -2) has 4.7 times the error of these: 8.8e-6
-against 1.9e-6 of the largest output, 128 input channels, float32 (python -m benchmarks.winograd_points)."""
+"""Outputs a tile -> finite points; infinity is one more. The usual (0, 1, -1, 2, -2) has 4.7 times the error of
+these: 8.8e-6 against 1.9e-6 of the largest output, 128 input channels, float32 (python -m
+benchmarks.winograd_points)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

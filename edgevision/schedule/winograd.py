@@ -1,10 +1,12 @@
 """Template for dense 3x3 convolution with stride 1: Winograd's F(m x m, 3 x 3).
 
-    pad -> V[p, t, ci] = B^T d B of every tile -> per block of output channels: M[p, t] = V[p, t] U[p] -> A^T M A, tail, store
+    pad -> V[p, t, ci] = B^T d B of every tile -> per block of output channels: M[p, t] = V[p, t] U[p] -> A^T M A,
+    tail, store
 
-With m = 4 a tile of 6 x 6 inputs gives 4 x 4 outputs for 36 products an input channel instead of 144. Weights are transformed at
-compile time in float64 and stored [block][p][ci][block's channels]; they take (m + 2)^2 / 9 times the room of the kernel. Channels
-are filled up with zeros to whole vectors, so that the long transforms are generated for one width.
+With m = 4 a tile of 6 x 6 inputs gives 4 x 4 outputs for 36 products an input channel instead of 144. Weights are
+transformed at compile time in float64 and stored [block][p][ci][block's channels]; they take (m + 2)^2 / 9 times the
+room of the kernel. Channels are filled up with zeros to whole vectors, so that the long transforms are generated for
+one width.
 """
 
 from __future__ import annotations
@@ -19,12 +21,25 @@ from tvm.tirx.script.builder import ir as T  # noqa: N812
 from edgevision.schedule import tile_choice
 from edgevision.schedule.geometry import Geometry, geometry
 from edgevision.schedule.register_tile import (
-    Buffer, Expr, Lanes, accumulate, accumulator, broadcast, lanes, load, loop, read, split_index, store, write, zero,
+    Buffer,
+    Expr,
+    Lanes,
+    accumulate,
+    accumulator,
+    broadcast,
+    lanes,
+    load,
+    loop,
+    read,
+    split_index,
+    store,
+    write,
+    zero,
 )  # fmt: skip
 from edgevision.schedule.scheduled import Scheduled
 from edgevision.schedule.tail import Tail, elementwise_tail, parameters
 from edgevision.schedule.toom_cook import TAPS, Transforms, transforms
-from edgevision.schedule.workload import Workload, dtype_of, shape_of
+from edgevision.schedule.workload import Workload, dtype_of
 from edgevision.target import Target
 
 LEAST_CHANNELS = 16
@@ -36,7 +51,8 @@ LEAST_PIXELS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """``rows`` x ``columns`` tiles an image; ``chunk`` tiles go through the products of one block of channels at a time."""
+    """``rows`` x ``columns`` tiles an image; ``chunk`` tiles go through the products of one block of channels at a
+    time."""
 
     geometry: Geometry
     matrices: Transforms
@@ -87,7 +103,9 @@ def schedule(workload: Workload, target: Target) -> Scheduled | None:
         with T.prim_func(s_tir=True):
             T.func_name("kernel")
             T.func_attr({"tirx.noalias": True})
-            places = parameters(workload, {number: (plan.points * plan.inputs * sum(v.width for b in plan.blocks for v in b),)})
+            places = parameters(
+                workload, {number: (plan.points * plan.inputs * sum(v.width for b in plan.blocks for v in b),)}
+            )
             padded, transformed = (T.arg(f"s{i}", T.buffer(s, "float32", layout=None)) for i, s in enumerate(scratch))
             tail = Tail(workload, *found, places)
             _pad(plan, tail.place(shape.source), padded)
@@ -212,12 +230,16 @@ def _transform_data(plan: Plan, padded: Buffer, transformed: Buffer) -> None:
 
 def _multiply(plan: Plan, data: Buffer, weights: Buffer, tail: Tail) -> None:
     """Blocks of output channels over threads; in each, chunks of tiles."""
-    equal = sum(1 for b in plan.blocks if len(b) == len(plan.blocks[0]) and b[-1].offset + plan.width <= plan.geometry.co)
+    equal = sum(
+        1 for b in plan.blocks if len(b) == len(plan.blocks[0]) and b[-1].offset + plan.width <= plan.geometry.co
+    )
     first = plan.blocks[0]
     channels = sum(v.width for v in first)
     loop(
         equal,
-        lambda i: _block(plan, data, weights, tail, first, i * channels, i * (channels * plan.points * plan.inputs), channels),
+        lambda i: _block(
+            plan, data, weights, tail, first, i * channels, i * (channels * plan.points * plan.inputs), channels
+        ),
         threads=equal > 1,
     )
     for block in plan.blocks[equal:]:
@@ -228,7 +250,14 @@ def _multiply(plan: Plan, data: Buffer, weights: Buffer, tail: Tail) -> None:
 
 
 def _block(
-    plan: Plan, data: Buffer, weights: Buffer, tail: Tail, vectors: tuple[Lanes, ...], channel: Expr, at: Expr, used: int
+    plan: Plan,
+    data: Buffer,
+    weights: Buffer,
+    tail: Tail,
+    vectors: tuple[Lanes, ...],
+    channel: Expr,
+    at: Expr,
+    used: int,
 ) -> None:
     """``used`` of the block's channels exist; the others are zeros that fill up the last vector."""
     width = sum(v.width for v in vectors)
@@ -277,7 +306,14 @@ def _products(
 
 
 def _finish(
-    plan: Plan, products: Buffer, tail: Tail, vectors: tuple[Lanes, ...], number: Expr, t: Expr, channel: Expr, used: int
+    plan: Plan,
+    products: Buffer,
+    tail: Tail,
+    vectors: tuple[Lanes, ...],
+    number: Expr,
+    t: Expr,
+    channel: Expr,
+    used: int,
 ) -> None:
     """Outputs of one tile: A^T M A, then what was fused behind the convolution."""
     g, size, m = plan.geometry, plan.size, plan.outputs
@@ -288,7 +324,8 @@ def _finish(
         half = []
         for b in range(size):
             column = [
-                T.Bind(load(products, [((a * size + b) * plan.chunk + t) * width + v.offset], v.width)) for a in range(size)
+                T.Bind(load(products, [((a * size + b) * plan.chunk + t) * width + v.offset], v.width))
+                for a in range(size)
             ]
             half.append([T.Bind(combine(matrix[y], column, v.width)) for y in range(m)])
         for y in range(m):

@@ -1,4 +1,5 @@
-"""`edgevision compile` as a user meets it: what it prints, its exit codes, and one sentence for everything that goes wrong."""
+"""`edgevision compile` as a user meets it: what it prints, its exit codes, and one sentence for everything that goes
+wrong."""
 
 from __future__ import annotations
 
@@ -199,7 +200,15 @@ def test_a_compiler_that_is_not_there(
 
 def test_a_kill_half_way_leaves_the_old_artifact_alone(good: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-c", "from edgevision.cli.main import main; main()", "compile", str(good), "-o", str(out)]
+    command = [
+        sys.executable,
+        "-c",
+        "from edgevision.cli.main import main; main()",
+        "compile",
+        str(good),
+        "-o",
+        str(out),
+    ]
     assert subprocess.run([*command, "-q"], capture_output=True, check=False).returncode == 0
     before = {p.name: p.read_bytes() for p in out.iterdir()}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

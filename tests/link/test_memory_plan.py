@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgevision.link.memory_plan import ALIGNMENT_BYTES, Lifetime, lifetimes, plan
 from edgevision.artifact import Step
+from edgevision.link.memory_plan import ALIGNMENT_BYTES, Lifetime, lifetimes, plan
 from edgevision.program import Call, Program, Value
 from edgevision.tensor import TensorSpec
 
@@ -58,7 +58,7 @@ def test_an_input_that_nothing_reads_still_has_a_place() -> None:
         inputs=(TensorSpec(name="a", shape=(100,)), TensorSpec(name="b", shape=(4,))),
         outputs=(TensorSpec(name="y", shape=(4,)),), model_sha256="",
     )  # fmt: skip
-    found = {l.place: l for l in lifetimes(program)}
+    found = {life.place: life for life in lifetimes(program)}
     assert found["input", 0].nbytes == 400
     planned = plan(tuple(found.values()))
     assert planned.offsets["input", 0] + 400 <= planned.offsets["input", 1] or (

@@ -29,7 +29,8 @@ def small(name: str, size: int, folder: Path, *, batch: int = 1) -> Path:
 
 
 def mixed(folder: Path) -> Path:
-    """Three inputs (uint8 image, int64 indices, bool mask) and four outputs (float, int64, uint8, bool), one of them an input."""
+    """Three inputs (uint8 image, int64 indices, bool mask) and four outputs (float, int64, uint8, bool), one of them
+    an input."""
     rng = np.random.default_rng(7)
     weight = numpy_helper.from_array((rng.standard_normal((6, 3, 3, 3)) * 0.1).astype(np.float32), "w")
     table = numpy_helper.from_array(rng.standard_normal((10, 6)).astype(np.float32), "table")

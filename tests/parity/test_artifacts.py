@@ -81,9 +81,7 @@ def test_the_same_input_gives_the_same_bytes(target: str, folder: Path, tmp_path
 
 def test_a_camera_is_folded_in(folder: Path, tmp_path: Path) -> None:
     source = networks.small("mobilenetv3-small", 64, folder)
-    camera = CameraOptions(
-        input_layout="nhwc", input_dtype="uint8", mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4)
-    )
+    camera = CameraOptions(input_layout="nhwc", input_dtype="uint8", mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4))
     (outcome,) = compile_model(source, options=Options(output=tmp_path, camera=camera, **UNTIMED)).outcomes
     pixels = np.random.default_rng(1).integers(0, 256, (1, 64, 64, 3)).astype(np.uint8)
     plain = (pixels.astype(np.float32) - np.float32(camera.mean)) / np.float32(camera.std)

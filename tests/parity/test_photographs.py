@@ -1,4 +1,5 @@
-"""The ImageNet-trained MobileNetV2 on real photographs: same top-5 as onnxruntime, logits within 1e-4 of their range."""
+"""The ImageNet-trained MobileNetV2 on real photographs: same top-5 as onnxruntime, logits within 1e-4 of their
+range."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ from tests.graphs import trained
 
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 EXPECTED = {"chelsea": {281, 282, 285}, "coffee": {967, 504}}
-"""scikit-image's photographs, and the ImageNet classes that are right for them: tabby, tiger or Egyptian cat; espresso or mug."""
+"""scikit-image's photographs, and the ImageNet classes that are right for them: tabby, tiger or Egyptian cat;
+espresso or mug."""
 PHOTOGRAPHS = (*EXPECTED, "astronaut", "rocket")
 
 
@@ -101,7 +103,8 @@ def test_top_five_and_logits_are_onnxruntimes(target: str, network: Trained, tmp
 @pytest.mark.trained
 @pytest.mark.skipif(not shutil.which("cmake"), reason="cmake is not installed")
 def test_the_c_example_classifies_pixels_of_a_camera(network: Trained, tmp_path: Path) -> None:
-    """examples/c, built with its own CMakeLists.txt, on two artifacts: one takes floats, one takes the camera's bytes."""
+    """examples/c, built with its own CMakeLists.txt, on two artifacts: one takes floats, one takes the camera's
+    bytes."""
     camera = CameraOptions(input_layout="nhwc", input_dtype="uint8", mean=tuple(255 * MEAN), std=tuple(255 * STD))
     libraries = []
     for folder, chosen in (("plain", None), ("camera", camera)):

@@ -58,7 +58,19 @@ def test_through_python(libraries: tuple[Path, Path]) -> None:
 def test_through_c(libraries: tuple[Path, Path], tmp_path: Path, session_threads: int) -> None:
     program = tmp_path / "stress"
     source = Path(__file__).with_name("stress.c")
-    command = [sys.executable, "-m", "ziglang", "cc", "-O2", f"-I{NATIVE}", str(source), "-o", str(program), "-lpthread", "-ldl"]
+    command = [
+        sys.executable,
+        "-m",
+        "ziglang",
+        "cc",
+        "-O2",
+        f"-I{NATIVE}",
+        str(source),
+        "-o",
+        str(program),
+        "-lpthread",
+        "-ldl",
+    ]
     subprocess.run(command, check=True)
     arguments = [str(THREADS), str(RUNS), str(session_threads), *map(str, libraries)]
     done = subprocess.run([str(program), *arguments], capture_output=True, text=True, timeout=300)

@@ -1,4 +1,5 @@
-"""The templates against float64 on geometries that nobody chose by hand, and what each must leave to the generic schedule."""
+"""The templates against float64 on geometries that nobody chose by hand, and what each must leave to the generic
+schedule."""
 
 from __future__ import annotations
 
@@ -96,7 +97,9 @@ def test_the_transforms_are_exact_in_float64(outputs: int) -> None:
     t = transforms(outputs)
     rng = np.random.default_rng(0)
     taps, values = rng.standard_normal(3), rng.standard_normal(outputs + 2)
-    assert np.allclose(t.output @ ((t.kernel @ taps) * (t.data @ values)), np.correlate(values, taps), rtol=0, atol=1e-13)
+    assert np.allclose(
+        t.output @ ((t.kernel @ taps) * (t.data @ values)), np.correlate(values, taps), rtol=0, atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("prefix", [(1,), (7,), (2, 5), (2, 3, 4)])

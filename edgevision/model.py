@@ -28,7 +28,8 @@ class Camera:
     """Preprocessing that was folded into the network: y = (x - mean) / std per channel.
 
     ``mean`` and ``std`` hold one value a channel, in units of the pixel as it arrives (0 to 255 for uint8).
-    ``input`` is the graph input's name, ``layout`` ("NCHW" or "NHWC") and ``dtype`` what the artifact takes there.
+    ``input`` is the graph input's name, ``layout`` ("NCHW" or "NHWC") and ``dtype`` what the artifact takes there,
+    ``original_layout`` what the original network takes.
     """
 
     input: str
@@ -36,15 +37,18 @@ class Camera:
     dtype: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    original_layout: str = "NCHW"
 
     def to_original(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """What the original network takes for these pixels: float32 [N, C, H, W].
+        """What the original network takes for these pixels, in float32.
 
-        Computed in float32, one subtraction and one division an element, exactly as the folded network does.
+        One subtraction and one division an element, exactly as the folded network does them.
         """
         image = pixels.astype(np.float32)
-        image = image.transpose(0, 3, 1, 2) if self.layout == "NHWC" else image
-        mean, std = (np.asarray(v, np.float32).reshape(-1, 1, 1) for v in (self.mean, self.std))
+        if self.layout != self.original_layout:
+            image = image.transpose((0, 3, 1, 2) if self.layout == "NHWC" else (0, 2, 3, 1))
+        column = (-1, 1, 1) if self.original_layout == "NCHW" else (-1,)
+        mean, std = (np.asarray(values, np.float32).reshape(column) for values in (self.mean, self.std))
         return np.ascontiguousarray((image - mean) / std)
 
 

@@ -35,7 +35,7 @@ def fold(proto: onnx.ModelProto, where: str) -> None:
     """
     constants_to_initializers(proto)
     infer_shapes(proto, where)
-    while _fold_once(proto) or inline_constant_ifs(proto):
+    while _resolve_cast_like(proto) or _fold_once(proto) or inline_constant_ifs(proto):
         constants_to_initializers(proto)
         infer_shapes(proto, where)
     remove_dead(proto)
@@ -43,13 +43,17 @@ def fold(proto: onnx.ModelProto, where: str) -> None:
 
 def constants_to_initializers(proto: onnx.ModelProto) -> None:
     """Constant nodes become initializers of the same name."""
-    kept = []
+    kept: list[onnx.NodeProto] = []
+    constants: set[str] = set()
     for node in proto.graph.node:
         if node.op_type == "Constant":
             proto.graph.initializer.append(_constant_value(node, default_opset(proto)))
+            constants.add(node.output[0])
         else:
             kept.append(node)
-    _set_nodes(proto, kept)
+    if constants:
+        _set_nodes(proto, kept)
+        _keep_outputs(proto, constants)
 
 
 def remove_dead(proto: onnx.ModelProto) -> None:
@@ -97,6 +101,22 @@ def _fold_once(proto: onnx.ModelProto) -> bool:
     proto.graph.initializer.extend(made)
     _keep_outputs(proto, names)
     return True
+
+
+def _resolve_cast_like(proto: onnx.ModelProto) -> bool:
+    """CastLike -> Cast: what it imitates need not be constant, its type is known; True if there was one."""
+    types = {v.name: v.type.tensor_type.elem_type for v in [*proto.graph.input, *proto.graph.value_info]}
+    types |= {v.name: v.type.tensor_type.elem_type for v in proto.graph.output}
+    types |= {tensor.name: tensor.data_type for tensor in proto.graph.initializer}
+    found = False
+    for node in proto.graph.node:
+        to = types.get(node.input[1], 0) if node.op_type == "CastLike" else 0
+        if to:
+            node.op_type = "Cast"
+            del node.input[1:]
+            node.attribute.append(helper.make_attribute("to", to))
+            found = True
+    return found
 
 
 def _evaluate(

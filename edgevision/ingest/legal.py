@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import onnx
 from onnx import defs
 
+from edgevision.ingest.expansion import EXPANDED
 from edgevision.ingest.proto_types import is_static
 from edgevision.ingest.spelling.moved import COMMUTATIVE, EDGEVISION_DOMAIN, MOVED, NORMAL_OPSET, OMITTED
 
@@ -14,7 +15,7 @@ OWN_OPERATORS = frozenset({"Silu", "ChannelShuffle", "ChannelLayerNormalization"
 RESPELLED = frozenset({"Constant", "Flatten", "Squeeze", "Unsqueeze", "Upsample", "Scatter", "CastLike", "Dropout",
                        "Sum", "Mean", "Shape", "Size"})  # fmt: skip
 # What ingest does away with: no later stage sees these, but Identity at the border.
-ACCEPTED_BY_REWRITING = tuple(sorted({*RESPELLED, "ConstantOfShape", "Identity", "Range"}))
+ACCEPTED_BY_REWRITING = tuple(sorted({*RESPELLED, *EXPANDED, "ConstantOfShape", "Identity", "Range"}))
 
 
 def flaws(proto: onnx.ModelProto) -> list[str]:

@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeGuard
 
 import onnx
-from onnx import inliner
 
 from edgevision.errors import InputError, ModelFileError
 from edgevision.ingest.admission import admit, admit_folded
+from edgevision.ingest.expansion import expand, without_functions
 from edgevision.ingest.external_data import external_tensors
 from edgevision.ingest.fold import fold, require_static
 from edgevision.ingest.layouts import input_layout
@@ -53,9 +53,10 @@ def read(source: Any, *, input_shapes: InputShapes | None = None, simplify: bool
     Raises ModelFileError, ShapeError, UnknownNameError, UnsupportedError and UnsupportedOperatorError.
     """
     given = _open(source, input_shapes)
-    proto = _without_functions(given.proto)
+    proto = without_functions(given.proto)
     opset = default_opset(proto)
     admit(proto, given.where)
+    proto = expand(proto)
     fix_inputs(proto, None if _is_module(source) else input_shapes)
     inputs = tuple(spec_of(value) for value in proto.graph.input)
     notes = []
@@ -139,15 +140,6 @@ def _is_module(source: object) -> TypeGuard[Any]:
     """True for a torch.nn.Module or ExportedProgram: it can only be one if torch is loaded already."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(source, (torch.nn.Module, torch.export.ExportedProgram))
-
-
-def _without_functions(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model's own functions written out; the domain "ai.onnx" spelled ""."""
-    if proto.functions:
-        proto = inliner.inline_local_functions(proto)
-    for node in proto.graph.node:
-        node.domain = "" if node.domain == "ai.onnx" else node.domain
-    return proto
 
 
 def _fold(proto: onnx.ModelProto, where: str) -> None:

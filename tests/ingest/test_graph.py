@@ -75,13 +75,18 @@ def test_what_is_not_legal_is_found(change, flaw):
 
 
 REWRITTEN = {
+    "Attention": "r = Constant<value = int64[4] {1, 1, 2, 2}>() q = Reshape(x, r) y = Attention(q, q, q)",
     "CastLike": "y = CastLike(x, w)",
+    "CenterCropPad": "s = Constant<value = int64[2] {3, 2}>() y = CenterCropPad(x, s)",
     "Constant": "c = Constant<value = float {2.0}>() y = Mul(x, c)",
     "ConstantOfShape": "s = Shape(x) o = ConstantOfShape(s) y = Max(x, o)",
     "Dropout": "y = Dropout(x)",
     "Flatten": "y = Flatten(x)",
     "Identity": "h = Identity(x) y = Neg(h)",
     "Mean": "h = Neg(x) y = Mean(h, x, w)",
+    "MeanVarianceNormalization": (
+        "r = Constant<value = int64[4] {1, 2, 1, 2}>() h = Reshape(x, r) y = MeanVarianceNormalization(h)"
+    ),
     "Range": (
         "z = Constant<value = int64 {0}>() n = Size(w) o = Constant<value = int64 {1}>() "
         "r = Range(z, n, o) y = Gather(x, r)"
@@ -98,7 +103,7 @@ REWRITTEN = {
 
 @pytest.mark.parametrize("op", ACCEPTED_BY_REWRITING)
 def test_what_ingest_promises_to_do_away_with_is_gone(op):
-    opset = {"Scatter": 10, "Upsample": 9}.get(op, 17)
+    opset = {"Scatter": 10, "Upsample": 9, "CenterCropPad": 18, "Attention": 23}.get(op, 17)
     proto = network(f"(float[1,4] x) => (float y) {{ {REWRITTEN[op]} }}", opset=opset, w=random(1))
     assert op in [node.op_type for node in proto.graph.node]
     left = [node.op_type for node in checked(proto).proto.graph.node]

@@ -69,4 +69,5 @@ OPERATORS: dict[str, Emit] = {
     "edgevision::ChannelShuffle": movement.channel_shuffle,
     "Resize": resize.resize,
     "GridSample": sampling.grid_sample,
+    "AffineGrid": sampling.affine_grid,
 }

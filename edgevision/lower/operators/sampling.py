@@ -1,4 +1,4 @@
-"""GridSample: an image read at positions that another tensor gives."""
+"""GridSample, an image read at positions that another tensor gives, and AffineGrid, which computes such positions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
+import numpy as np
 from tvm import te, tirx
 
 from edgevision.lower.compute.elementwise import const
@@ -48,6 +49,30 @@ def grid_sample(e: Emitter, node: Node) -> None:
         return te.compute((*grid.shape[:-1], x.shape[1]), element, name="gridsample")
 
     e.result(node, e.compute("gridsample", function, x.var, grid.var, pattern=ANCHOR), channels_last=True)
+
+
+def affine_grid(e: Emitter, node: Node) -> None:
+    """grid[n, p..., i] = sum over j of theta[n, i, j] * (x, y, (z), 1)[j] at pixel p, coordinates from -1 to 1.
+
+    ``align_corners``: -1 and 1 are the first and last pixel's centres, else their outer edges.
+    """
+    theta, extents = e.plain(node.inputs[0]), e.shape(node.outputs[0])[1:-1]
+    axes = [np.arange(n) for n in extents]
+    if node["align_corners"]:
+        lines = [2 * i / max(len(i) - 1, 1) - 1 for i in axes]
+    else:
+        lines = [(2 * i + 1) / len(i) - 1 for i in axes]
+    mesh = np.meshgrid(*lines, indexing="ij")
+    points = np.stack([*mesh[::-1], np.ones(extents)], axis=-1).astype(theta.dtype)
+
+    def function(matrix: Expr, point: Expr) -> Expr:
+        j = te.reduce_axis((0, len(extents) + 1), "j")
+        shape = e.shape(node.outputs[0])
+        return te.compute(
+            shape, lambda n, *at: te.sum(matrix[n, at[-1], j] * point[(*at[:-1], j)], axis=j), name="affinegrid"
+        )
+
+    e.result(node, e.compute("affinegrid", function, theta.var, e.array(points), pattern=ANCHOR))
 
 
 def _pixel(g: Expr, extent: int, border: str, *, corners: bool, exact: bool) -> Expr:

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from edgevision.ingest import read as ingest
 from tests.ingest.nets import attributes, checked, counted, fired, network, operators, refused
 
 IMAGE = "(float[1,4,5,5] x) => (float[1,4,5,5] y)"
@@ -56,6 +57,7 @@ NO_HARD_SWISHES = {
     "another divisor": f"{GATE} m = Mul(x, g) y = Div(m, three)",
     "another top": "a = Add(x, three) g = Clip(a, zero, three) m = Mul(x, g) y = Div(m, three)",
     "no top": "a = Add(x, three) g = Clip(a, zero) m = Mul(x, g) y = Div(m, six)",
+    "another top, the right divisor": "a = Add(x, three) g = Clip(a, zero, three) m = Mul(x, g) y = Div(m, six)",
     "another slope": "d = Mul(x, half) a = Add(d, three) g = Clip(a, zero, six) m = Mul(x, g) y = Div(m, six)",
     "another alpha": "g = HardSigmoid<alpha = 0.2, beta = 0.5>(x) y = Mul(x, g)",
     "another beta": "g = HardSigmoid<alpha = 0.16666667, beta = 0.4>(x) y = Mul(x, g)",
@@ -110,6 +112,11 @@ def test_hard_sigmoid(body, alpha, beta):
 
 
 NO_HARD_SIGMOIDS = {
+    "a product with a bare clip": "n = Neg(x) g = Clip(x, zero, one) y = Mul(n, g)",
+    "a constant gated": (
+        f"c = Constant<value = float[4,1,1] {{1.0, 2.0, 3.0, 3.0}}>() {GATE} m = Mul(g, c) y = Div(m, six)"
+    ),
+    "crossed bounds": "n = Constant<value = float {-1.0}>() a = Add(x, three) g = Clip(a, zero, n) y = Mul(g, n)",
     "a bare clip": "y = Clip(x, zero, one)",
     "another divisor": f"{GATE} y = Div(g, three)",
     "another bottom": "a = Add(x, three) g = Clip(a, one, six) y = Div(g, six)",
@@ -122,6 +129,40 @@ NO_HARD_SIGMOIDS = {
 @pytest.mark.parametrize("body", NO_HARD_SIGMOIDS.values(), ids=NO_HARD_SIGMOIDS)
 def test_no_hard_sigmoid(body):
     assert "HardSigmoid" not in operators(read(body))
+
+
+def test_a_shared_sum_stays_in_front():
+    model = read(
+        f"{GATE} y = Div(g, six) z = Neg(a)", border="(float[1,4,5,5] x) => (float[1,4,5,5] y, float[1,4,5,5] z)"
+    )
+    assert sorted(operators(model)) == ["Add", "HardSigmoid", "Neg"]
+    assert attributes(model, "HardSigmoid")["beta"] == 0
+
+
+@pytest.mark.parametrize(
+    "body", [("d = Div(x, zero) g = Clip(d, zero, six) y = Div(g, six)"), f"{GATE} y = Div(g, zero)"]
+)
+def test_divisions_by_zero_are_left_to_run_time(body):
+    assert "Div" in operators(ingest(network(f"{IMAGE} {{ {CONSTANTS} {body} }}"), simplify=False))
+
+
+def test_constants_that_widen_the_result_make_no_activation():
+    border = "(float[5] x) => (float[1,5] y)"
+    threes = "threes = Constant<value = float[1,5] {3.0, 3.0, 3.0, 3.0, 3.0}>()"
+    swish = f"{threes} {GATE.replace('three', 'threes')} m = Mul(x, g) y = Div(m, six)"
+    assert "HardSwish" not in operators(read(swish, border=border))
+    ones = (
+        "n = Neg(x) e = Exp(n) d = Add(e, one) ones = Constant<value = float[1,5] {1.0, 1.0, 1.0, "
+        "1.0, 1.0}>() y = Div(ones, d)"
+    )
+    assert "Sigmoid" not in operators(read(ones, border=border))
+
+
+def test_a_polynomial_of_exponential_size_is_given_up():
+    doubled = " ".join(f"t{i + 1} = Add(t{i}, t{i})" for i in range(60))
+    scaled = "c = Constant<value = float {8.6736e-19}>() d = Mul(x, c)"
+    body = f"{scaled} {doubled.replace('t0', 'd')} g = Clip(t60, zero, six) m = Mul(x, g) y = Div(m, six)"
+    assert "HardSwish" not in operators(read(body))
 
 
 def test_a_shared_clip_keeps_the_division():
@@ -256,6 +297,12 @@ NO_GELUS = {
     "another cube": f"{TANH.replace('0.044715', '0.05')} {PRODUCTS['(x a) / 2']}",
     "a square": f"{TANH.replace('float {3.0}', 'float {2.0}')} {PRODUCTS['(x a) / 2']}",
     "tanh for erf": f"{ERF.replace('Erf', 'Tanh')} {PRODUCTS['(x a) / 2']}",
+    "an odd exponent": f"{TANH.replace('float {3.0}', 'float {3.5}')} {PRODUCTS['(x a) / 2']}",
+    "divided by a sum": f"{ERF.replace('d = Div(x, r)', 'k = Add(x, r) d = Div(x, k)')} {PRODUCTS['(x a) / 2']}",
+    "plus another tensor": (
+        "k = Constant<value = float {0.35355339}>() p = Mul(x, k) h = Sin(x) d = Add(p, h) e = Erf(d) a = Add(e, one) "
+        f"{PRODUCTS['(x a) / 2']}"
+    ),
     "of another tensor": f"n = Neg(x) {ERF} m = Mul(n, a) y = Mul(m, half)",
 }
 

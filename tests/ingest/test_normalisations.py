@@ -8,7 +8,7 @@ from tests.ingest.nets import attributes, checked, fired, network, operators, ra
 IMAGE = "(float[2,6,4,5] x) => (float[2,6,4,5] y)"
 CONSTANTS = """eps = Constant<value = float {0.001}>() two = Constant<value = float {2.0}>() m_half =
       Constant<value = float {-0.5}>()
-  half = Constant<value = float {0.5}>()"""
+  half = Constant<value = float {0.5}>() m_one = Constant<value = float {-1.0}>()"""
 
 
 def whitening(axes, square="s = Mul(c, c)", divide="q = Sqrt(w) y = Div(c, q)", keep=1):
@@ -55,6 +55,7 @@ NEAR_MISSES = {
     .replace("keepdims = 1>(x)", "keepdims = 1>(n)")
     .replace("m =", "n = Neg(x) m =", 1),
     "other power": whitening("[3]", divide="q = Pow(w, two) y = Mul(c, q)"),
+    "power of minus 1": whitening("[3]", divide="q = Pow(w, m_one) y = Mul(c, q)"),
     "no root": whitening("[3]", divide="y = Div(c, w)"),
     "another numerator": whitening("[3]", divide="q = Sqrt(w) y = Div(x, q)"),
     "epsilon a tensor": whitening("[3]").replace("Add(v, eps)", "Add(v, x)"),
@@ -108,6 +109,7 @@ FOREIGN = {
     "along another axis": ("[-1]", (4, 1)),
     "channels of a layer norm": ("[-1]", (6, 1, 1)),
     "pixels": ("[1]", (4, 5)),
+    "everything": ("[1]", (6, 4, 5)),
 }
 
 
@@ -117,6 +119,18 @@ def test_other_constants_stay(axes, shape):
     model = read(body, scale=random(*shape))
     assert operators(model)[1:] == ["Mul"]
     assert "is no parameter" in refused(model, "norm-parameters")[0]
+
+
+def test_rows_are_not_channels_where_there_are_as_many():
+    body = whitening("[1]").replace("y = ", "h = ") + " y = Mul(h, scale)"
+    model = read(body, border="(float[2,6,6,5] x) => (float[2,6,6,5] y)", scale=random(6, 1))
+    assert operators(model) == ["ChannelLayerNormalization", "Mul"]
+
+
+def test_a_norm_without_bias_gets_one():
+    body = "h = LayerNormalization<axis = -1>(x, scale) i = Mul(h, gain) y = Add(i, shift)"
+    model = read(body, scale=random(5), gain=random(5, seed=2), shift=random(5, seed=3))
+    assert operators(model) == ["LayerNormalization"]
 
 
 def test_a_norm_that_is_read_twice_keeps_its_scale_apart():

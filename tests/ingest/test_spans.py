@@ -50,6 +50,11 @@ def test_other_pools_stay(body, before, after):
     assert not any(op.startswith("Global") for op in operators(model))
 
 
+def test_a_window_whose_indices_are_read_stays():
+    body = "(float[1,4,5,6] x) => (float[1,4,1,1] y, int64[1,4,1,1] i) { y, i = MaxPool<kernel_shape = [5, 6]>(x) }"
+    assert operators(checked(network(body))) == ["MaxPool"]
+
+
 def test_a_dilated_window_of_two_is_not_the_image():
     """kernel 3x3 spread over 5x5 reads nine of twenty-five."""
     body = (
@@ -126,6 +131,17 @@ NO_SHUFFLES = {
     "another shape after": {"after": (1, 3, 8, 5), "border": "(float[1,6,4,5] x) => (float[1,3,8,5] y)"},
     "groups only": {"middle": (1, 2, 60), "perm": (0, 2, 1)},
     "batch too": {"middle": (3, 2, 1, 4, 5)},
+    "batch and pixels": {
+        "middle": (1, 2, 3, 8, 5),
+        "after": (2, 6, 4, 5),
+        "border": "(float[2,6,4,5] x) => (float[2,6,4,5] y)",
+    },
+    "five dimensions": {
+        "middle": (1, 2, 3, 2, 2, 5),
+        "perm": (0, 2, 1, 3, 4, 5),
+        "after": (1, 6, 2, 2, 5),
+        "border": "(float[1,6,2,2,5] x) => (float[1,6,2,2,5] y)",
+    },
 }
 
 
@@ -209,6 +225,17 @@ def test_what_does_not_sink_is_refused_or_kept_right(inside, border, weights):
     model = span(inside, border, **weights)
     assert "Transpose" in operators(model)
     assert refused(model, "channels-last")
+
+
+def test_a_norm_whose_mean_is_read_does_not_sink():
+    border = "(float[1,4,5,6] x) => (float[1,4,5,6] y, float[1,5,6,1] m)"
+    model = span("u, m = LayerNormalization<axis = 3>(t, g)", border, g=random(4))
+    assert "ChannelLayerNormalization" not in operators(model)
+
+
+def test_operators_without_a_transpose_are_not_talked_about():
+    model = checked(network("(float[1,4,5,6] x) => (float[1,4,5,6] y) { n = Exp(x) y = Add(x, n) }"))
+    assert refused(model, "channels-last") == ()
 
 
 def test_another_transpose_does_not_sink():

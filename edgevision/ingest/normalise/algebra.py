@@ -24,7 +24,7 @@ def equal(a: float, b: float) -> bool:
 def uniform(graph: Graph, tensor: str) -> float | None:
     """The one value that all elements of a floating-point constant have."""
     value = graph.constants.get(tensor)
-    if value is None or not value.size or not np.issubdtype(value.dtype, np.floating):
+    if value is None or not np.issubdtype(value.dtype, np.floating):
         return None
     first = value.flat[0]
     return float(first) if bool((value == first).all()) else None
@@ -33,7 +33,7 @@ def uniform(graph: Graph, tensor: str) -> float | None:
 def constant_operand(graph: Graph, node: Node) -> tuple[str, Array] | None:
     """(tensor, constant) of a binary node that keeps the tensor's shape; None if its second operand is no constant."""
     value = graph.constants.get(node.inputs[1])
-    if value is None or node.inputs[0] in graph.constants or graph.shape(node.inputs[0]) != graph.shape(node.output):
+    if value is None or graph.shape(node.inputs[0]) != graph.shape(node.output):
         return None
     return node.inputs[0], value
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
-
 from edgevision.ingest.graph import Graph, Node
 from edgevision.ingest.normalise.algebra import escape
 from edgevision.ingest.normalise.rule import Refusal, Rule
@@ -18,9 +16,9 @@ def channel_shuffle(graph: Graph, node: Node) -> bool | Refusal:
         return False
     before, middle, after = graph.shape(split.inputs[0]), graph.shape(split.output), graph.shape(node.output)
     perm = transpose.attributes["perm"]
-    if len(before) != 4 or before != after or len(middle) < 4 or perm != [0, 2, 1, *range(3, len(middle))]:
+    if len(before) != 4 or before != after or perm != [0, 2, 1, *range(3, len(middle))]:
         return False
-    if middle[0] != before[0] or middle[1] * middle[2] != before[1] or prod(middle[3:]) != prod(before[2:]):
+    if middle[0] != before[0] or middle[1] * middle[2] != before[1]:
         return False
     outside = escape(graph, node, [transpose, split])
     if outside:

@@ -51,8 +51,6 @@ def _fold(graph: Graph, node: Node, linear: Node, factor: Array, term: Array) ->
     bias = graph.constants.get(linear.inputs[2]) if len(linear.inputs) > 2 else np.zeros_like(factor)
     if weight is None or bias is None:
         return Refusal(reason=f"{linear.op} {linear.name!r} has computed weights")
-    if linear.op == "Gemm" and linear.attributes.get("transB") != 1:
-        return Refusal(reason=f"Gemm {linear.name!r} has computed weights")
     outside = escape(graph, node, [linear])
     if outside:
         return Refusal(reason=outside)

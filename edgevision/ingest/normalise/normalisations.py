@@ -52,18 +52,20 @@ def norm_parameters(graph: Graph, node: Node) -> bool | Refusal:
     if operand is None or norm is None:
         return False
     parameters = [graph.constants.get(name) for name in norm.inputs[1:]]
-    if len(parameters) != 2 or parameters[0] is None or parameters[1] is None:
-        return False
-    value = _as_parameter(operand[1], parameters[0].shape, norm, len(graph.shape(node.output)))
+    if any(value is None for value in parameters):
+        return Refusal(reason=f"{norm.op} {norm.name!r} has computed parameters")
+    scale, *rest = (value.astype(np.float64) for value in parameters if value is not None)
+    bias = rest[0] if rest else np.zeros_like(scale)
+    value = _as_parameter(operand[1], scale.shape, norm, len(graph.shape(node.output)))
     if value is None:
         return Refusal(reason=f"its constant of shape {operand[1].shape} is no parameter of {norm.op} {norm.name!r}")
     outside = escape(graph, node, [norm])
     if outside:
         return Refusal(reason=outside)
-    scale, bias = (p.astype(np.float64) for p in parameters if p is not None)
+    hints = [norm.inputs[1], f"{norm.output}/bias"]
     scale, bias = (scale * value, bias * value) if node.op == "Mul" else (scale, bias + value)
     dtype = graph.dtype(node.output)
-    names = [graph.constant(v.astype(dtype), hint) for v, hint in zip((scale, bias), norm.inputs[1:], strict=True)]
+    names = [graph.constant(v.astype(dtype), hint) for v, hint in zip((scale, bias), hints, strict=True)]
     graph.replace(node, norm.op, [norm.inputs[0], *names], norm.attributes, domain=norm.domain)
     return True
 

@@ -81,7 +81,7 @@ def gelu(graph: Graph, node: Node) -> bool | Refusal:
     for x, gate in factor_pairs(found):
         add = graph.producer(gate, "Add")
         one = uniform(graph, add.inputs[1]) if add else None
-        if add is None or one is None or one == 0.0:
+        if add is None or one is None:
             continue
         part = scaled(graph, add.inputs[0])
         curve = graph.producer(part.base, "Erf", "Tanh")

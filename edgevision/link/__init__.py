@@ -1,1 +1,1 @@
-from edgevision import tvm_without_torch as tvm_without_torch  # before any module here imports TVM
+"""Link: a scheduled program becomes a shared library, an executable and the files beside them."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from edgevision import tvm_without_torch as tvm_without_torch  # isort: skip  # before TVM is imported
+
 import re
 from pathlib import Path
 from typing import Any

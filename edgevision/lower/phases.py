@@ -41,10 +41,12 @@ def lower(model: Model, dump_ir: Path | None = None) -> Program:
 
 def check(model: Model) -> None:
     """Raise for the first operator that has no lowering, before any work is done."""
-    for proto in model.proto.graph.node:
-        node = read(proto)
-        if node.op not in OPERATORS:
-            raise UnsupportedOperatorError(node.op, node.name, model.opset)
+    nodes = [read(proto) for proto in model.proto.graph.node]
+    unknown = [node for node in nodes if node.op not in OPERATORS]
+    if unknown:
+        alone = len(unknown) == len(nodes)
+        reason = "this is not an image network: nothing in it can be lowered" if alone else ""
+        raise UnsupportedOperatorError(unknown[0].op, unknown[0].name, model.opset, reason)
 
 
 def emit(model: Model) -> tvm.IRModule:

@@ -69,7 +69,7 @@ def _image(model: Model) -> TensorSpec:
 
 
 def _per_channel(option: str, values: Sequence[float], default: float, channels: int) -> tuple[float, ...]:
-    full = tuple(values) or (default,)
+    full = tuple(map(float, values)) or (default,)
     full = full * channels if len(full) == 1 else full
     if len(full) != channels:
         raise InputError(

@@ -201,7 +201,11 @@ def _inside(nodes: Iterable[NodeProto]) -> set[str]:
     return found
 
 
-def kernel_range(proto: onnx.ModelProto, names: Iterable[str]) -> float:
-    """Largest absolute weight among the initializers named."""
-    tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
-    return max((float(np.abs(numpy_helper.to_array(tensors[name])).max()) for name in names), default=0.0)
+def kernel_range(tensors: Iterable[TensorProto]) -> float:
+    """Largest absolute weight over the root mean square, of the worst tensor: what a step of int8 has to span."""
+    worst = 0.0
+    for tensor in tensors:
+        weight = numpy_helper.to_array(tensor).astype(np.float64)
+        rms = float(np.sqrt(np.mean(weight * weight))) if weight.size else 0.0
+        worst = max(worst, float(np.abs(weight).max()) / rms if rms else 0.0)
+    return worst

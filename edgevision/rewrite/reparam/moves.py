@@ -25,8 +25,10 @@ def inline(network: Network, key: Key, producer: Key, model: CostModel) -> Inexa
         if term.tensor != source.output:
             terms.append(term)
             continue
-        for inner in source.terms:
-            form = compose(term.form, inner.form, network.space(inner.tensor, source.axis))
+        once = replace(term.form, bias=None, bias_extents=None)
+        for at, inner in enumerate(source.terms):
+            outer = once if at else term.form
+            form = compose(outer, inner.form, network.space(inner.tensor, source.axis))
             if isinstance(form, Inexact):
                 return form
             terms.append(Term(tensor=inner.tensor, form=form))
@@ -158,9 +160,10 @@ def lift(network: Network, key: Key) -> list[Key]:
         return []
     position = node.position
     tensors = [network.fresh(f"{t}/scaled", network.shapes[t], network.shapes.types[t]) for t in wire.reads]
-    network.replace(key, rewired(wire, tuple(tensors), (node.output,), position))
-    return [
+    added = [
         network.add(Affine(position=_just_before(position), output=tensor, axis=wire.axis_in, sources=node.sources,
                            terms=(Term(tensor=source, form=form),)))
         for tensor, source, form in zip(tensors, wire.reads, forms, strict=True)
     ]  # fmt: skip
+    network.replace(key, rewired(wire, tuple(tensors), (node.output,), position))
+    return added

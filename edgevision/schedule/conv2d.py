@@ -116,12 +116,10 @@ def _plan(g: Geometry, target: Target, *, straight: bool) -> Plan:
     reduction = g.kh * g.kw * g.ci
     tile = tile_choice.choose(columns, channels, reduction, width, target.vector_registers, lane_form=lane_form)
     cover = lanes(channels, width)
-    whole = sum(1 for v in cover if v.width == cover[0].width)
-    vectors = min(tile.vectors, whole)
-    full = whole // vectors
-    block = Block(0, cover[:vectors], 0)
+    block = Block(0, cover[: tile.vectors], 0)
+    full = max(1, sum(1 for v in cover if v.width == cover[0].width) // len(block.vectors))
     first = full * block.channels
-    left = tuple(Lanes(v.offset - first, v.width) for v in cover[full * vectors :])
+    left = tuple(Lanes(v.offset - first, v.width) for v in cover[full * len(block.vectors) :])
     rest = Block(first, left, first * reduction) if left else None
     weight_bytes, data_bytes = 4 * reduction * channels, 4 * g.n * g.h * g.w * g.ci
     return Plan(

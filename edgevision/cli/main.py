@@ -15,6 +15,7 @@ INTERRUPTED = 130
 
 VERBS: dict[str, str] = {
     "compile": "Compile a network for one or more targets; verify and time each artifact.",
+    "reparam": "Merge linear branches of a model into single convolutions, exactly, with the proof.",
     "inspect": "What a model or an artifact holds.",
     "evaluate": "Top-1 and top-5 accuracy of a model and its artifact, side by side.",
     "run": "Run an artifact on arrays from .npy files.",

@@ -33,6 +33,11 @@ def check_output(output: Path) -> None:
 
 def save(proto: onnx.ModelProto, output: Path) -> None:
     """Write beside ``output``, then rename. Raises: OutputError."""
+    save_bytes(proto.SerializeToString(deterministic=True), output)
+
+
+def save_bytes(content: bytes, output: Path) -> None:
+    """Write beside ``output``, then rename. Raises: OutputError."""
     check_output(output)
     umask = os.umask(0)
     os.umask(umask)
@@ -41,7 +46,7 @@ def save(proto: onnx.ModelProto, output: Path) -> None:
         handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
         beside = Path(name)
         with os.fdopen(handle, "wb") as file:
-            file.write(proto.SerializeToString(deterministic=True))
+            file.write(content)
         beside.chmod(0o666 & ~umask)
         beside.replace(output)
     except OSError as error:

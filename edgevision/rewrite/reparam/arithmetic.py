@@ -39,7 +39,7 @@ def arithmetic(node: onnx.NodeProto, scene: Scene) -> Outcome:
     tensor, value = (node.input[1], node.input[0]) if fixed[0] else (node.input[0], node.input[1])
     if node.op_type == "Div" and fixed[0]:
         return None
-    placed = _per_channel(tensor, value, scene)
+    placed = _per_channel(tensor, value, node.output[0], scene)
     if isinstance(placed, Refusal) or placed is None:
         return placed
     axis, rank, values = placed
@@ -75,7 +75,7 @@ def nothing(node: onnx.NodeProto, scene: Scene) -> Outcome:
             known = node.input[2] in scene.constants
             if not known or bool(np.asarray(scene.constants.value(node.input[2])).reshape(-1)[0]):
                 return Refusal(reason="it may be in training mode")
-    axis = scene.axes.get(node.input[0], 1)
+    axis = scene.axis(node.input[0], node.output[0])
     channels = scene.channels(node.input[0], axis)
     return None if channels is None else one_term(node.input[0], axis, identity(channels, _rank(shape, axis)))
 
@@ -87,7 +87,7 @@ def _sum(node: onnx.NodeProto, scene: Scene) -> Outcome:
         return None
     if any(shape != first for shape in shapes):
         return Refusal(reason="its inputs broadcast, or their extents are open") if _alike(shapes) else None
-    axis = next((scene.axes[name] for name in node.input if scene.axes.get(name) == -1), 1)
+    axis = scene.axis(*node.input, node.output[0])
     channels = scene.channels(node.input[0], axis)
     if channels is None:
         return Refusal(reason="its number of channels is open")
@@ -105,7 +105,7 @@ def _alike(shapes: list[Shape | None]) -> bool:
     return all(len({n for n in column if isinstance(n, int)}) < 2 for column in zip(*known, strict=True))
 
 
-def _per_channel(tensor: str, name: str, scene: Scene) -> tuple[int, int, Array] | Refusal | None:
+def _per_channel(tensor: str, name: str, output: str, scene: Scene) -> tuple[int, int, Array] | Refusal | None:
     """Channel axis of ``tensor``, its number of axes of space, and the constant as [C]; None for another pattern."""
     shape, given = scene.shape(tensor), scene.constants.shape(name)
     if shape is None or len(shape) < 2:
@@ -119,7 +119,7 @@ def _per_channel(tensor: str, name: str, scene: Scene) -> tuple[int, int, Array]
     varying = [axis for axis, n in enumerate(full) if n > 1 and (values != values.take([0], axis)).any()]
     last = len(shape) - 1
     if not varying:
-        axis = scene.axes.get(tensor, 1)
+        axis = scene.axis(tensor, output)
     elif varying == [1]:
         axis = 1
     elif varying == [last]:

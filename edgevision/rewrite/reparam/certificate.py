@@ -49,6 +49,11 @@ class Certificate:
     undone: tuple[str, ...] = ()
 
     @property
+    def limit64(self) -> float:
+        """What is allowed in float64."""
+        return FLOAT64_LIMIT
+
+    @property
     def limit32(self) -> float:
         """What is allowed in float32."""
         return max(FLOAT32_LIMIT, ROUNDING_FACTOR * self.original_error32)

@@ -187,6 +187,17 @@ class Network:
         """Keys of the nodes that were put in, replaced or removed since ``mark``."""
         return {key for key, _ in self._journal[mark:]}
 
+    def windows_since(self, mark: int) -> int:
+        """How many more convolutions there are than at ``mark``."""
+        first: dict[int, Node | None] = {}
+        for key, node in self._journal[mark:]:
+            first.setdefault(key, node)
+        return sum(_windows(self.nodes.get(key)) - _windows(node) for key, node in first.items())
+
+    def price_us(self, key: int) -> float:
+        """Modelled time of one node."""
+        return self._price(self.nodes[key], self)
+
     def written_since(self, mark: int) -> set[str]:
         """Tensors whose writer was put in, replaced or removed since ``mark``."""
         before = {t for _, node in self._journal[mark:] if node is not None for t in node.writes}
@@ -222,6 +233,10 @@ class Network:
             if found is not None and not self.is_needed(found[1]):
                 self._put(found[0], None)
                 stack += found[1].reads
+
+
+def _windows(node: Node | None) -> int:
+    return sum(not term.form.diagonal for term in node.terms) if isinstance(node, Affine) else 0
 
 
 def rewired(wire: Wire, reads: tuple[str, ...], writes: tuple[str, ...], position: Position) -> Wire:

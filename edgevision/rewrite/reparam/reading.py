@@ -57,7 +57,9 @@ def read(proto: onnx.ModelProto, opset: int, model: CostModel) -> Reading:
     """Every node of the graph as Affine, Wire or Opaque."""
     constants = Constants(proto.graph, opset)
     shapes = Shapes(proto, constants)
-    scene = Scene(constants=constants, shapes=shapes, opset=opset, axes={})
+    mixed = frozenset(node.input[0] for node in proto.graph.node
+                      if node.op_type == "MatMul" and len(shapes.shapes.get(node.input[0], ())) > 2)  # fmt: skip
+    scene = Scene(constants=constants, shapes=shapes, opset=opset, axes={}, last=mixed)
     inner = {name for node in proto.graph.node for body in _bodies(node) for name in _read_inside(body)}
     protected = frozenset({value.name for value in proto.graph.output} | inner)
     shuffles = _shuffles(proto.graph, scene, protected)

@@ -31,12 +31,17 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """``axes`` says on which axis the channels of the tensors are that linear operators before this one wrote."""
+    """``axes`` says on which axis the channels of the tensors are that linear operators before this one wrote, ``last`` those whose last axis a MatMul mixes."""
 
     constants: Constants
     shapes: Shapes
     opset: int
     axes: dict[str, int]
+    last: frozenset[str] = frozenset()
+
+    def axis(self, *tensors: str) -> int:
+        """Where the channels are of tensors of one shape: on the last axis where an operator beside says so, else 1."""
+        return -1 if any(self.axes.get(name, -1 if name in self.last else 1) == -1 for name in tensors) else 1
 
     def shape(self, tensor: str) -> Shape | None:
         """Shape of a tensor that is no constant; None where its rank is unknown."""

@@ -38,7 +38,15 @@ class Search:
     declined: dict[tuple[str, ...], Declined] = field(default_factory=dict)
 
     def run(self) -> None:
-        """To the fixed point: no move of any node pays any more."""
+        """To the fixed point: no move of any node pays any more.
+
+        Branches merge before anything is moved across wires, which would pull apart what can merge.
+        """
+        absorb, lift, swap, push = self._absorb, self._lift, self._swap, self._push
+        for moves in ((absorb,), (absorb, lift, swap), (absorb, lift, swap, push)):
+            self._exhaust(moves)
+
+    def _exhaust(self, moves: tuple[Callable[[int], None], ...]) -> None:
         network = self.network
         queue = [key for key, node in network.in_order() if isinstance(node, Affine)]
         while queue:
@@ -47,14 +55,14 @@ class Search:
             for key in queue:
                 queued.discard(key)
                 if key in network.nodes:
-                    again.update(dict.fromkeys(self._visit(key)))
+                    again.update(dict.fromkeys(self._visit(key, moves)))
             queue = sorted((k for k in again if isinstance(network.nodes.get(k), Affine)),
                            key=lambda k: network.nodes[k].position)  # fmt: skip
 
-    def _visit(self, key: int) -> list[int]:
+    def _visit(self, key: int, moves: tuple[Callable[[int], None], ...]) -> list[int]:
         """Try every move at ``key``; the keys to look at again."""
         touched: list[int] = []
-        for move in (self._absorb, self._lift, self._swap, self._push):
+        for move in moves:
             node = self.network.nodes.get(key)
             if not isinstance(node, Affine) or node.output in self.excluded:
                 break
@@ -79,10 +87,11 @@ class Search:
         return list(found)
 
     def _pays(self, move: Callable[[int], None], key: int) -> bool:
-        """Make the move; keep it if the graph became cheaper, else take it back."""
+        """Make the move; keep it if the graph became cheaper and has no more convolutions, else take it back."""
         mark, before = self.network.mark(), self.network.total_us()
         move(key)
-        if self.network.mark() > mark and self.network.total_us() < before - EPSILON_US and not self._trespasses(mark):
+        cheaper = self.network.mark() > mark and self.network.total_us() < before - EPSILON_US
+        if cheaper and self.network.windows_since(mark) <= 0 and not self._trespasses(mark):
             return True
         self.network.roll_back(mark)
         return False
@@ -117,6 +126,7 @@ class Search:
         network = self.network
         mark, before = network.mark(), network.total_us()
         nodes = (network.nodes[producer], network.nodes[key])
+        apart = network.price_us(producer) + network.price_us(key)
         chain = [producer]
         while chain and depth:
             source = network.nodes.get(chain.pop())
@@ -128,9 +138,10 @@ class Search:
                 self._decline(nodes, refused.reason)
                 break
             depth -= 1
-            if network.total_us() <= before + EPSILON_US:
+            more = network.total_us() - before
+            if more <= EPSILON_US and network.windows_since(mark) <= 0:
                 return True
-            self._decline(nodes, "it costs more", before, network.total_us())
+            self._decline(nodes, "it costs more", apart, apart + more)
             chain += [w[0] for w in map(network.writer, reads) if w is not None]
         network.roll_back(mark)
         return False

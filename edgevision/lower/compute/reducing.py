@@ -24,16 +24,29 @@ smallest: Reducer = te.comm_reducer(lambda a, b: tirx.min(a, b), _highest, name=
 product: Reducer = te.comm_reducer(lambda a, b: a * b, lambda dtype: tirx.const(1, dtype), name="prod")
 
 
+LANES = (16, 8)
+"""Partial results side by side where the axis stored last is reduced: vector code, and sums that lose less to rounding."""
+
+
 def over_axes(t: Expr, axes: Sequence[int], reducer: Reducer, term: Callable[..., Expr], name: str = "reduce") -> Expr:
     """Reduce ``term(t[at], at)`` over ``axes``."""
-    loops = {a: te.reduce_axis((0, int(t.shape[a])), f"r{a}") for a in axes}
-    shape = [1 if i in loops else int(n) for i, n in enumerate(t.shape)]
+    extents = [int(n) for n in t.shape]
+    last = len(extents) - 1
+    lanes = next((n for n in LANES if extents[last] % n == 0 and extents[last] >= 4 * n), 1) if last in axes else 1
+    loops = {a: te.reduce_axis((0, extents[a] // (lanes if a == last else 1)), f"r{a}") for a in axes}
+    shape = [1 if i in loops else n for i, n in enumerate(extents)]
 
     def element(*at: Expr) -> Expr:
-        source = tuple(loops.get(i, a) for i, a in enumerate(at))
-        return reducer(term(t[source], source), axis=list(loops.values()))
+        source = [loops.get(i, a) for i, a in enumerate(at)]
+        if lanes > 1:
+            source[last] = loops[last] * lanes + at[last]
+        return reducer(term(t[tuple(source)], tuple(source)), axis=list(loops.values()))
 
-    return te.compute(shape, element, name=name)
+    if lanes == 1:
+        return te.compute(shape, element, name=name)
+    partial = te.compute([*shape[:-1], lanes], element, name=f"{name}_lanes")
+    lane = te.reduce_axis((0, lanes), "lane")
+    return te.compute(shape, lambda *at: reducer(partial[(*at[:-1], lane)], axis=lane), name=name)
 
 
 def at_one(at: Sequence[Expr], axes: Sequence[int]) -> tuple[Expr, ...]:

@@ -71,7 +71,9 @@ def top_k_kernel(shape: Shape, axis: int, dtype: str, k: int, *, is_max: bool) -
                         # Sorted: what slot j - 1 loses moves on to slot j; the first slot that it does not lose ends the run.
                         moved = tirx.if_then_else(
                             j > 0,
-                            tirx.if_then_else(beats(tirx.max(j - 1, T.int64(0))), y[slot(tirx.max(j - 1, T.int64(0)))], i),
+                            tirx.if_then_else(
+                                beats(tirx.max(j - 1, T.int64(0))), y[slot(tirx.max(j - 1, T.int64(0)))], i
+                            ),
                             i,
                         )
                         with T.If(beats(j)), T.Then():

@@ -49,8 +49,26 @@ def reduce(e: Emitter, node: Node) -> None:
     stored = sorted(x.axis(a) for a in axes)
     reduced = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     count = prod(x.shape[a] for a in axes)
-    var = e.compute(node.op.lower(), lambda t: _reduced(node, t, stored, count), x.var, pattern=ANCHOR)
-    _keep_or_drop(e, node, x, var, reduced, bool(node["keepdims"]))
+    extents, merged = _merged(x.stored_shape, stored)
+    var = e.compute(
+        node.op.lower(), lambda t: _reduced(node, t, merged, count), e.reshape(x.var, extents), pattern=ANCHOR
+    )
+    kept = tuple(1 if i in stored else n for i, n in enumerate(x.stored_shape))
+    _keep_or_drop(e, node, x, e.reshape(var, kept), reduced, bool(node["keepdims"]))
+
+
+def _merged(shape: Sequence[int], axes: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Neighbouring axes that are all reduced, or all kept, as one: (shape, axes)."""
+    extents: list[int] = []
+    merged: list[int] = []
+    for i, n in enumerate(shape):
+        if i and (i in axes) == (i - 1 in axes):
+            extents[-1] *= n
+            continue
+        extents.append(n)
+        if i in axes:
+            merged.append(len(extents) - 1)
+    return extents, merged
 
 
 def _keep_or_drop(e: Emitter, node: Node, x: Placed, var: Any, reduced: tuple[int, ...], keep: bool) -> None:
@@ -102,8 +120,11 @@ def softmax(e: Emitter, node: Node) -> None:
         total = over_axes(powers, axis, te.sum, lambda v, _: v, name="total")
         if node.op == "Softmax":
             return te.compute(t.shape, lambda *at: powers[at] / total[at_one(at, axis)], name="softmax")
-        shift = te.compute(total.shape, lambda *at: top[at] + tirx.log(total[at]), name="shift")
-        return te.compute(t.shape, lambda *at: t[at] - shift[at_one(at, axis)], name="logsoftmax")
+        log = te.compute(total.shape, lambda *at: tirx.log(total[at]), name="log")
+        # Not x - (max + log): of a large maximum that rounds the logarithm away.
+        return te.compute(
+            t.shape, lambda *at: t[at] - top[at_one(at, axis)] - log[at_one(at, axis)], name="logsoftmax"
+        )  # fmt: skip
 
     var = e.compute(node.op.lower(), function, x.var, pattern=ANCHOR)
     e.result(node, var, channels_last=x.channels_last)
@@ -143,7 +164,7 @@ def _arg(t: Expr, axis: int, *, is_max: bool, last: bool) -> Expr:
 
     def position(value: Expr, at: Sequence[Expr]) -> Expr:
         # A reduction axis is an IterVar, whose variable is what can be stored.
-        here = tirx.Cast("int64", at[axis].var)
+        here = tirx.Cast("int64", getattr(at[axis], "var", at[axis]))
         return tirx.Select(value == extreme[at_one(at, [axis])], here, otherwise)
 
     return over_axes(t, [axis], te.max if last else te.min, position, name="arg")

@@ -80,7 +80,9 @@ def axis_taps(node: Node, extent: int, size: int, scale: float, roi: tuple[float
     return Taps(np.clip(positions, 0, extent - 1), weights, outside)
 
 
-def _coordinates(mode: str, i: np.ndarray, extent: int, size: int, scale: float, roi: tuple[float, float]) -> np.ndarray:
+def _coordinates(
+    mode: str, i: np.ndarray, extent: int, size: int, scale: float, roi: tuple[float, float]
+) -> np.ndarray:
     """Output position -> source coordinate, along one axis."""
     start, end = roi
     if mode == "asymmetric":

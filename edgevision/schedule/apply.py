@@ -9,12 +9,12 @@ import tvm
 from tvm import tirx
 
 from edgevision.program import Call, Program, Value
-from edgevision.schedule import conv2d, depthwise, generic, winograd
+from edgevision.schedule import conv2d, depthwise, depthwise_wide, generic, winograd
 from edgevision.schedule.scheduled import Scheduled
 from edgevision.schedule.workload import ANCHOR, parse
 from edgevision.target import Target
 
-TEMPLATES = {"conv2d": (winograd.schedule, conv2d.schedule), "depthwise": (depthwise.schedule,)}
+TEMPLATES = {"conv2d": (winograd.schedule, conv2d.schedule), "depthwise": (depthwise_wide.schedule, depthwise.schedule)}
 """Anchor annotation -> templates, the preferred one first. A template answers None for what it does not take."""
 
 

@@ -165,3 +165,47 @@ def test_float64_is_left_to_the_generic_schedule() -> None:
     x, w = te.placeholder((1, 4, 4, 8), "float64", name="x"), te.placeholder((1, 1, 8, 8), "float64", name="w")
     y = conv(x, w, strides=(1, 1), pads=(0, 0, 0, 0), dilations=(1, 1), groups=1, template=True)
     assert schedule_workload(prim_func([x, w, y]), NATIVE).schedule == "default:loops"
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.tuples(st.integers(1, 2), extents, extents, st.integers(2, 40)),
+    st.tuples(st.integers(1, 30), st.integers(1, 30)).filter(lambda k: max(k) > 7),
+    st.data(),
+    st.sampled_from([NATIVE, NARROW, ARMS_SHAPE]),
+)
+def test_large_depthwise_kernels_equal_float64(
+    shape: tuple[int, int, int, int], kernel: tuple[int, int], data: st.DataObject, target: object
+) -> None:
+    """Kernels larger than the image among them, and pads that leave some taps outside for every pixel."""
+    reach = [max(0, k - n) for k, n in zip(kernel, shape[1:3], strict=True)]
+    before = [data.draw(st.integers(0, k)) for k in kernel]
+    after = [data.draw(st.integers(max(0, r - b), k + r)) for r, b, k in zip(reach, before, kernel, strict=True)]
+    case = convolution(shape, shape[3], kernel, pads=(*before, *after), groups=shape[3], residual=True)
+    scheduled, result = run(case, target)
+    assert scheduled.schedule.startswith("template:depthwise_wide")
+    assert relative_error(result, case.expected) < TOLERANCE
+
+
+def test_an_infinite_pixel_stays_where_its_taps_reach() -> None:
+    """No tap that does not exist may multiply it: zero times infinity is NaN."""
+    case = convolution((1, 12, 12, 16), 16, (3, 11), pads=(1, 5, 1, 5), groups=16)
+    x = case.operands[0]
+    x[0, 6, 11] = np.inf
+    scheduled, result = run(case)
+    assert scheduled.schedule.startswith("template:depthwise_wide")
+    reached = ~np.isfinite(result[0])
+    assert not reached[:5].any()
+    assert not reached[8:].any()
+    assert not reached[:, :6].any()
+
+
+NOT_WIDE = {"strided": {"strides": (2, 1)}, "dilated": {"dilations": (1, 2)}, "7x7": {"kernel": (7, 7)}}
+
+
+@pytest.mark.parametrize("change", NOT_WIDE.values(), ids=NOT_WIDE)
+def test_a_near_miss_of_the_large_kernel_takes_the_other_template(change: dict[str, object]) -> None:
+    case = convolution(**{"shape": (1, 24, 24, 8), "channels": 8, "kernel": (9, 9), "groups": 8, **change})
+    scheduled, result = run(case)
+    assert scheduled.schedule.startswith("template:depthwise ")
+    assert relative_error(result, case.expected) < TOLERANCE

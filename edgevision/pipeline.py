@@ -27,10 +27,11 @@ from edgevision.measure.device import Device
 from edgevision.measure.emulator import Emulator
 from edgevision.measure.local import LocalDevice
 from edgevision.measure.reference import Reference, inputs_for
-from edgevision.model import Model
+from edgevision.model import Change, Model
 from edgevision.outcome import EMULATED, HOST_BUILD, Outcome
 from edgevision.program import Program
 from edgevision.report import manifest
+from edgevision.rewrite.reparam import reparameterize
 from edgevision.schedule.apply import schedule
 from edgevision.target import Target
 
@@ -54,6 +55,7 @@ class Options:
     output: Path | None = None
     input_shapes: Mapping[str, tuple[int, ...]] | None = None
     simplify: bool = True
+    reparam: bool = True
     cpu: str | None = None
     features: Sequence[str] | None = None
     cores: int | None = None
@@ -121,13 +123,22 @@ def _libraries_built(chosen: Sequence[Target]) -> Iterator[None]:
 
 def read(source: Any, options: Options) -> Model:
     """The model in normal form, with the camera's preprocessing folded in where asked for."""
-    model = ingest.read(source, input_shapes=options.input_shapes, simplify=options.simplify)
+    model = ingest.read(
+        source, input_shapes=options.input_shapes, simplify=options.simplify,
+        rewrite=_reparameterized if options.reparam else None,
+    )  # fmt: skip
     if options.camera is None:
         return model
     return ingest.fold_camera(
         model, input_layout=options.camera.input_layout, input_dtype=options.camera.input_dtype,
         mean=options.camera.mean, std=options.camera.std,
     )  # fmt: skip
+
+
+def _reparameterized(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[Change, ...]]:
+    """Linear regions merged. Not proven here: every artifact is compared with the original file."""
+    result = reparameterize(proto, prove=False)
+    return result.proto, result.changes
 
 
 def _place(model: Model, target: Target, options: Options, *, alone: bool) -> Path:

@@ -25,6 +25,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--input-shape", "shapes", multiple=True, metavar="[NAME:]N,C,H,W",
               help="Fix an input's open dimensions; once an input.")  # fmt: skip
 @click.option("--no-simplify", is_flag=True, help="Leave onnxsim out.")
+@click.option("--no-reparam", is_flag=True, help="Leave linear branches apart (`edgevision reparam` merges them alone).")
 @click.option("--cpu", help="Override the target's CPU (LLVM's name).")
 @click.option("--features", metavar="+A,-B", help="Override the target's instruction set features.")
 @click.option("--cores", type=click.IntRange(1, 64), help="Override the target's number of cores.")
@@ -58,6 +59,7 @@ def compile_(source: str, names: tuple[str, ...], as_json: bool, quiet: bool, pr
         output=given["output"],
         input_shapes=parse_input_shapes(given["shapes"]) if given["shapes"] else None,
         simplify=not given["no_simplify"],
+        reparam=not given["no_reparam"],
         cpu=given["cpu"],
         features=given["features"].split(",") if given["features"] else None,
         cores=given["cores"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,10 +25,12 @@ from edgevision.ingest.proto_types import default_opset, spec_of
 from edgevision.ingest.shapes import fix_inputs
 from edgevision.ingest.simplify import simplify as run_onnxsim
 from edgevision.ingest.spelling import spell, to_proto
-from edgevision.model import Model
+from edgevision.model import Change, Model
 
 ZOO_PREFIX = "zoo:"
 InputShapes = Mapping[str, tuple[int, ...]]
+Rewrite = Callable[[onnx.ModelProto], tuple[onnx.ModelProto, tuple[Change, ...]]]
+"""A step over the graph before it is in the normal form: the graph that takes its place, and what was done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +45,19 @@ class _Source:
     provenance: Mapping[str, str] = field(default_factory=dict)
 
 
-def read(source: Any, *, input_shapes: InputShapes | None = None, simplify: bool = True) -> Model:
+def read(
+    source: Any,
+    *,
+    input_shapes: InputShapes | None = None,
+    simplify: bool = True,
+    rewrite: Rewrite | None = None,
+) -> Model:
     """The network in ``source`` with static shapes, in the normal form of `edgevision.ingest.spelling`.
 
     ``source``: path of an .onnx file or of a .pt2 file of torch.export, "zoo:NAME", an onnx.ModelProto, or a
     torch.nn.Module (``input_shapes`` then gives its inputs). ``input_shapes`` maps input names to shapes, "" meaning
     the only input; an open leading dimension is 1 unless given. ``simplify=False`` leaves onnxsim out.
+    ``rewrite`` is given the checked graph, its inputs static, before constants are folded and anything is simplified.
 
     Raises ModelFileError, ShapeError, UnknownNameError, UnsupportedError and UnsupportedOperatorError.
     """
@@ -60,6 +69,7 @@ def read(source: Any, *, input_shapes: InputShapes | None = None, simplify: bool
     fix_inputs(proto, None if _is_module(source) else input_shapes)
     inputs = tuple(spec_of(value) for value in proto.graph.input)
     notes = []
+    proto, rewritten = rewrite(proto) if rewrite is not None else (proto, ())
     _fold(proto, given.where)
     if simplify:
         proto, note = run_onnxsim(proto)
@@ -80,7 +90,7 @@ def read(source: Any, *, input_shapes: InputShapes | None = None, simplify: bool
         sha256=given.sha256,
         original=given.original,
         original_inputs=inputs,
-        changes=changes,
+        changes=(*rewritten, *changes),
         notes=tuple(notes),
         provenance=given.provenance,
     )

@@ -12,7 +12,8 @@ from onnx.reference import ReferenceEvaluator
 
 FLOATING = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 _NOT_EVALUATED = ("If", "Loop", "Scan", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike",
-                  "Bernoulli", "Multinomial", "QuantizeLinear", "DequantizeLinear", "Cast", "CastLike")  # fmt: skip
+                  "Bernoulli", "Multinomial", "QuantizeLinear", "DequantizeLinear")  # fmt: skip
+_KEPT_WIDE = (TensorProto.FLOAT, TensorProto.DOUBLE)  # a Cast to these keeps float64
 _LARGEST = 1 << 22  # elements: a node that makes more from constants is left to the runtime
 
 Array = npt.NDArray[np.generic]
@@ -30,6 +31,9 @@ class Constants:
         self.overridable = {tensor.name for tensor in graph.initializer if tensor.name in inputs}
         self._tensors = {tensor.name: tensor for tensor in graph.initializer if tensor.name not in inputs}
         self._opset = opset
+        values = (*graph.input, *graph.value_info)
+        self._types = {value.name: value.type.tensor_type.elem_type for value in values}
+        self._types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
         self._aliases: dict[str, str] = {}
         self._computed: dict[str, Array] = {}
         for node in graph.node:
@@ -37,6 +41,8 @@ class Constants:
                 self._add_constant(node)
             elif node.op_type == "Identity" and node.input[0] in self:
                 self._aliases[node.output[0]] = node.input[0]
+            elif node.op_type in ("Cast", "CastLike", "Shape"):
+                self._compute_exactly(node)
             elif self._computable(node):
                 self._compute(node)
 
@@ -79,6 +85,23 @@ class Constants:
             self._computed[node.output[0]] = np.asarray(value, np.float64)
         elif attribute.name in ("value_int", "value_ints"):
             self._computed[node.output[0]] = np.asarray(value, np.int64)
+
+    def _compute_exactly(self, node: onnx.NodeProto) -> None:
+        """Cast, CastLike and Shape of a constant: float64 stays as it is, and shapes need no values."""
+        source = node.input[0]
+        if source not in self or node.domain not in ("", "ai.onnx"):
+            return
+        given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        if node.op_type == "Shape":
+            shape = np.asarray(self.shape(source), np.int64)
+            self._computed[node.output[0]] = shape[given.get("start", 0) : given.get("end", len(shape))]
+            return
+        to = given["to"] if node.op_type == "Cast" else self._types.get(node.input[1], TensorProto.UNDEFINED)
+        if to in _KEPT_WIDE:
+            self._computed[node.output[0]] = np.asarray(self.value(source)).astype(np.float64)
+        elif to in (TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL):
+            kind = helper.tensor_dtype_to_np_dtype(to)
+            self._computed[node.output[0]] = np.asarray(self.value(source)).astype(kind)
 
     def _computable(self, node: onnx.NodeProto) -> bool:
         if node.domain not in ("", "ai.onnx") or node.op_type in _NOT_EVALUATED or len(node.output) != 1:

@@ -33,8 +33,8 @@ def reparam(
 ) -> None:
     """Rewrite every linear region of MODEL (.onnx) as the cheapest exact one that is found, and prove it.
 
-    Branches of one input merge into one convolution; BatchNormalization and constants go into weights. Names, open axes,
-    opset and metadata stay. A model in which nothing changes is written as the same bytes.
+    Branches of one input merge into one convolution; BatchNormalization and constants go into weights. Names, open
+    axes, opset and metadata stay. A model in which nothing changes is written as the same bytes.
     """
     from edgevision.ingest import onnx_file
     from edgevision.rewrite.reparam import reparameterize

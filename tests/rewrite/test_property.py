@@ -144,8 +144,8 @@ def _relu(draw: Draw, to: Growing, x: str) -> None:
     to.keep(to.net.node("Relu", x), to.shapes[x])
 
 
-STEPS = [_conv, _conv, _conv, _conv, _norm, _norm, _sum, _sum, _sum, _pool, _arithmetic, _pad, _concat, _split, _shuffle,
-         _mean, _transposed, _last, _relu]  # fmt: skip
+STEPS = [_conv, _conv, _conv, _conv, _norm, _norm, _sum, _sum, _sum, _pool, _arithmetic, _pad, _concat, _split,
+         _shuffle, _mean, _transposed, _last, _relu]  # fmt: skip
 
 
 @st.composite

@@ -93,7 +93,8 @@ def _sum(node: onnx.NodeProto, scene: Scene) -> Outcome:
         return Refusal(reason="its number of channels is open")
     same = identity(channels, _rank(first, axis))
     minus = _diagonal(-np.ones(channels), np.zeros(channels), _rank(first, axis))
-    terms = [Term(tensor=name, form=minus if at and node.op_type == "Sub" else same) for at, name in enumerate(node.input)]
+    rest = minus if node.op_type == "Sub" else same
+    terms = [Term(tensor=name, form=rest if at else same) for at, name in enumerate(node.input)]
     return Leaf(axis=axis, terms=tuple(terms))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -35,9 +36,12 @@ class RegionProof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """``error64`` and ``error32`` are of the whole graph's worst output, ``original_error32`` of the original itself in
-    float32. ``inputs`` counts the inputs tried, ``given`` those that were real. ``undone`` names regions that were taken
-    back because they did not agree."""
+    """What was found over all inputs.
+
+    ``error64`` and ``error32`` are of the whole graph's worst output, ``original_error32`` of the original itself in
+    float32. ``inputs`` counts the inputs tried, ``given`` those that were real. ``undone`` names regions that were
+    taken back because they did not agree.
+    """
 
     regions: tuple[RegionProof, ...]
     error64: float
@@ -183,7 +187,7 @@ def random_feeds(original: onnx.ModelProto, seed: int, count: int, open_extent: 
     return feeds
 
 
-def _random(generator: np.random.Generator, shape: list[int], dtype: np.dtype) -> Array:  # type: ignore[type-arg]
+def _random(generator: np.random.Generator, shape: list[int], dtype: np.dtype[Any]) -> Array:
     if np.issubdtype(dtype, np.floating):
         return generator.standard_normal(shape).astype(dtype)
     if dtype == np.bool_:

@@ -94,11 +94,12 @@ def _aliases(network: Network) -> dict[str, str]:
 
 def _topological(network: Network) -> Iterator[Node]:
     """Nodes in an order in which they can run, the original order wherever that is one."""
-    waiting = {key: {network.producer[t] for t in node.reads if t in network.producer} for key, node in network.nodes.items()}
+    producer = network.producer
+    waiting = {key: {producer[t] for t in node.reads if t in producer} for key, node in network.nodes.items()}
     followers: dict[int, list[int]] = {}
     for key, producers in waiting.items():
-        for producer in producers:
-            followers.setdefault(producer, []).append(key)
+        for each in producers:
+            followers.setdefault(each, []).append(key)
     ready = [(network.nodes[key].position, key) for key, producers in waiting.items() if not producers]
     heapq.heapify(ready)
     while ready:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import onnx
 from onnx import helper, shape_inference
@@ -30,12 +31,13 @@ class Open:
 Extent = int | Open
 Shape = tuple[Extent, ...]
 
-_ELEMENTWISE = frozenset(
-    "Relu LeakyRelu Sigmoid HardSigmoid HardSwish Clip Tanh Erf Gelu Elu Selu Celu Softplus Softsign Mish Identity Cast "
-    "Exp Log Sqrt Abs Neg Reciprocal Floor Ceil Round Softmax LayerNormalization BatchNormalization Swish "
-    "ThresholdedRelu PRelu InstanceNormalization GroupNormalization Dropout".split()
-)
-_BROADCASTING = frozenset("Add Sub Mul Div Pow Max Min Sum Mean".split())
+_ELEMENTWISE = frozenset([
+    "Relu", "LeakyRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Clip", "Tanh", "Erf", "Gelu", "Elu", "Selu", "Celu",
+    "Softplus", "Softsign", "Mish", "Identity", "Cast", "Exp", "Log", "Sqrt", "Abs", "Neg", "Reciprocal", "Floor",
+    "Ceil", "Round", "Softmax", "LayerNormalization", "BatchNormalization", "Swish", "ThresholdedRelu", "PRelu",
+    "InstanceNormalization", "GroupNormalization", "Dropout",
+])  # fmt: skip
+_BROADCASTING = frozenset(["Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean"])
 
 
 def number(extent: Extent) -> int | None:
@@ -165,15 +167,15 @@ def _joined(shapes: Sequence[Shape], axis: int) -> Shape | None:
     return tuple(joined)
 
 
-def _attributes(node: onnx.NodeProto) -> dict[str, list[int]]:
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
 def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A copy whose large initializers keep their shape but not their values: inference serializes the model."""
     light = onnx.ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import, functions=proto.functions)
-    for field in ("input", "output", "value_info", "sparse_initializer", "node"):
-        getattr(light.graph, field).extend(getattr(proto.graph, field))
+    for name in ("input", "output", "value_info", "sparse_initializer", "node"):
+        getattr(light.graph, name).extend(getattr(proto.graph, name))
     light.graph.name = proto.graph.name
     for tensor in proto.graph.initializer:
         if len(tensor.dims) > 1 or any(n > 64 for n in tensor.dims):

@@ -45,9 +45,9 @@ class Interpreter:
 
     def final(self, feeds: Mapping[str, Array]) -> Values:
         """The graph's outputs."""
-        values: Values = {}
-        for _, values in self.run(feeds):
-            pass
+        values = dict(feeds)
+        for _, now in self.run(feeds):
+            values = now
         return {value.name: values[value.name] for value in self.proto.graph.output}
 
     def evaluate(self, nodes: Iterable[NodeProto], values: Mapping[str, Array]) -> Values:
@@ -118,8 +118,10 @@ def _attributes(node: NodeProto) -> dict[str, Any]:
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
-def _windows(node: NodeProto, x: Array, kernel: tuple[int, ...], fill: float) -> Iterator[tuple[tuple[int, ...], Array]] | None:
-    """Each tap, and what all windows have there: [N, C, *output]. None for spellings that onnx.reference has to read."""
+def _windows(
+    node: NodeProto, x: Array, kernel: tuple[int, ...], fill: float
+) -> Iterator[tuple[tuple[int, ...], Array]] | None:
+    """Each tap, and what all windows have there: [N, C, *output]. None: left to onnx.reference."""
     given = _attributes(node)
     rank = len(kernel)
     if given.get("auto_pad", b"NOTSET") != b"NOTSET" or given.get("ceil_mode", 0):
@@ -146,7 +148,7 @@ def _conv(node: NodeProto, inputs: list[Array]) -> Array | None:
         return None
     result: Array | None = None
     for tap, window in windows:
-        taken = weight[(slice(None), slice(None), *tap)]
+        taken: Array = weight[np.index_exp[:, :] + tap]
         if group == x.shape[1] == weight.shape[0]:
             part = window * taken.reshape(1, -1, *[1] * (x.ndim - 2))
         else:
@@ -161,7 +163,8 @@ def _mixed(window: Array, weight: Array, group: int) -> Array:
     batch, channels, *space = window.shape
     x = window.reshape(batch, group, channels // group, -1)
     w = weight.reshape(group, -1, channels // group)
-    return np.matmul(w, x).reshape(batch, weight.shape[0], *space)
+    mixed: Array = np.matmul(w, x).reshape(batch, weight.shape[0], *space)
+    return mixed
 
 
 def _average_pool(node: NodeProto, inputs: list[Array]) -> Array | None:
@@ -170,7 +173,10 @@ def _average_pool(node: NodeProto, inputs: list[Array]) -> Array | None:
     if any(given.get("pads", [])) and not given.get("count_include_pad", 0):
         return None
     windows = _windows(node, inputs[0], kernel, 0.0)
-    return None if windows is None else sum(part for _, part in windows) / float(np.prod(kernel))
+    if windows is None:
+        return None
+    total: Array = np.add.reduce([part for _, part in windows])
+    return total / float(np.prod(kernel))
 
 
 def _max_pool(node: NodeProto, inputs: list[Array]) -> Array | None:
@@ -187,7 +193,8 @@ def _batch_norm(node: NodeProto, inputs: list[Array]) -> Array | None:
     x, scale, bias, mean, var = inputs
     column = (1, -1, *[1] * (x.ndim - 2))
     factor = scale / np.sqrt(var + given.get("epsilon", 1e-5))
-    return (x - mean.reshape(column)) * factor.reshape(column).astype(x.dtype) + bias.reshape(column)
+    normal: Array = (x - mean.reshape(column)) * factor.reshape(column).astype(x.dtype) + bias.reshape(column)
+    return normal
 
 
 _FAST: dict[str, Callable[[NodeProto, list[Array]], Array | None]] = {

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgevision.rewrite.reparam import wires
+from edgevision.rewrite.reparam.composing import compose
 from edgevision.rewrite.reparam.cost import CostModel
-from edgevision.rewrite.reparam.linear_form import Inexact, LinearForm, compose, identity, trimmed
+from edgevision.rewrite.reparam.linear_form import Inexact, LinearForm, identity
 from edgevision.rewrite.reparam.network import Affine, Network, Position, Term, Wire, rewired
 from edgevision.rewrite.reparam.price import combined
+from edgevision.rewrite.reparam.shrinking import trimmed
 
 Key = int
 

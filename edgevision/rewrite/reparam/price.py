@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from edgevision.rewrite.reparam.adding import add
 from edgevision.rewrite.reparam.cost import CostModel, Work
 from edgevision.rewrite.reparam.extents import guess
-from edgevision.rewrite.reparam.linear_form import Inexact, LinearForm, add, cropped
+from edgevision.rewrite.reparam.linear_form import Inexact, LinearForm
 from edgevision.rewrite.reparam.network import Affine, Network, Node, Opaque, Term, Wire
+from edgevision.rewrite.reparam.shrinking import cropped
 
 ELEMENT_BYTES = 4
-ELEMENTWISE = frozenset(
-    "Relu LeakyRelu Sigmoid HardSigmoid HardSwish Clip Tanh Erf Gelu Elu Selu Mish Mul Add Sub Div Swish".split()
-)
+ELEMENTWISE = frozenset([
+    "Relu", "LeakyRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Clip", "Tanh", "Erf", "Gelu", "Elu", "Selu", "Mish",
+    "Mul", "Add", "Sub", "Div", "Swish",
+])  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,10 +33,10 @@ class Region:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reparameterized:
-    """``proto`` is the very object that was given where nothing changed; ``certificate`` is None then, or not asked for.
+    """``proto`` is the very object that was given where nothing changed.
 
-    ``declined`` are merges that do not pay or have no exact form; ``refusals`` are operators that were not read as
-    linear ones, (node, reason). Times are modelled microseconds.
+    ``certificate`` is None then, and where none was asked for. ``declined`` are merges that do not pay or have no exact
+    form; ``refusals`` are operators that were not read as linear ones, (node, reason). Times are modelled microseconds.
     """
 
     proto: onnx.ModelProto
@@ -71,9 +71,10 @@ def reparameterize(
 ) -> Reparameterized:
     """Rewrite every maximal region of linear, shift-invariant operators as the cheapest exact form that is found.
 
-    Names of inputs and outputs, open axes, opset and metadata stay; ``proto`` is not modified. With ``prove`` the result
-    is evaluated beside the original in float64 and float32, on ``feeds`` and on ``random_inputs`` others from ``seed``;
-    a region that does not agree is taken back. Opsets 9 to 23; any other model comes back as it is, with the reason.
+    Names of inputs and outputs, open axes, opset and metadata stay; ``proto`` is not modified. With ``prove`` the
+    result is evaluated beside the original in float64 and float32, on ``feeds`` and on ``random_inputs`` others from
+    ``seed``; a region that does not agree is taken back. Opsets 9 to 23; any other model comes back as it is, with the
+    reason.
     """
     model = cost or CostModel()
     opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0)

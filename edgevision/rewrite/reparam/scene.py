@@ -31,7 +31,10 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """``axes`` says on which axis the channels of the tensors are that linear operators before this one wrote, ``last`` those whose last axis a MatMul mixes."""
+    """``axes``: on which axis the channels of the tensors are that linear operators before this one wrote.
+
+    ``last``: the tensors whose last axis a MatMul mixes.
+    """
 
     constants: Constants
     shapes: Shapes

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from edgevision.rewrite.reparam.cost import CostModel
-from edgevision.rewrite.reparam.linear_form import Inexact
 from edgevision.rewrite.reparam.moves import inline, lift, push_down, simplify, swap_pool
 from edgevision.rewrite.reparam.network import Affine, Network, Wire
 from edgevision.rewrite.reparam.price import combined
@@ -195,8 +194,9 @@ def stand_apart(network: Network, model: CostModel) -> list[Declined]:
 
 def refused(network: Network, declined: dict[tuple[str, ...], Declined]) -> list[Declined]:
     """The declined merges whose nodes are both still there: the others were made in another way."""
-    return [each for (first, second), each in declined.items()
-            if (w := network.writer(second)) is not None and first in w[1].reads and network.writer(first) is not None]  # fmt: skip
-
-
-__all__ = ["Declined", "Inexact", "Search", "refused", "stand_apart"]
+    found = []
+    for (first, second), each in declined.items():
+        writer = network.writer(second)
+        if writer is not None and first in writer[1].reads and network.writer(first) is not None:
+            found.append(each)
+    return found

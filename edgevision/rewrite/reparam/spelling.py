@@ -14,7 +14,6 @@ from edgevision.rewrite.reparam.network import Affine, Network, Term
 
 DILATED_POOLS = 19  # first opset whose AveragePool has dilations
 AMOUNTS_AS_INPUT = 11  # first opset whose Pad takes its amounts as an input
-_NUMPY = {TensorProto.FLOAT: np.float32, TensorProto.DOUBLE: np.float64, TensorProto.FLOAT16: np.float16}
 
 
 @dataclass(slots=True)
@@ -32,8 +31,7 @@ class Writer:
     def constant(self, value: Array, hint: str) -> str:
         """An initializer of the model's own type."""
         name = self._fresh(f"{self.stem}/{hint}")
-        kind = _NUMPY.get(self.element)
-        typed = value.astype(kind if kind is not None else helper.tensor_dtype_to_np_dtype(self.element))
+        typed = value.astype(helper.tensor_dtype_to_np_dtype(self.element))
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(typed), name))
         return name
 
@@ -45,8 +43,8 @@ class Writer:
     def node(self, op: str, inputs: Sequence[str], attributes: dict[str, Any] | None = None) -> str:
         """A node; returns the tensor that it writes."""
         output = self._fresh(f"{self.stem}/{op}")
-        made = helper.make_node(op, list(inputs), [output], name=self._fresh(f"{self.stem}/{op}/node"), **(attributes or {}))
-        self.nodes.append(made)
+        name = self._fresh(f"{self.stem}/{op}/node")
+        self.nodes.append(helper.make_node(op, list(inputs), [output], name=name, **(attributes or {})))
         return output
 
     def _fresh(self, hint: str) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from edgevision.rewrite.reparam.extents import Shape
-from edgevision.rewrite.reparam.linear_form import Lazy, LinearForm, diagonal, identity, scale_of
+from edgevision.rewrite.reparam.linear_form import Array, Lazy, LinearForm, diagonal, identity, scale_of
 from edgevision.rewrite.reparam.network import Position, Wire
 from edgevision.rewrite.reparam.scene import Scene, attributes
 
@@ -152,7 +153,7 @@ def _with_rank(form: LinearForm, rank: int) -> LinearForm:
                    weight=lambda: form.weight().reshape(*columns, *ones))  # fmt: skip
 
 
-def _picked(form: LinearForm, channels: np.ndarray | None) -> LinearForm:  # type: ignore[type-arg]
+def _picked(form: LinearForm, channels: npt.NDArray[np.int64] | None) -> LinearForm:
     assert channels is not None
     if form.identity:
         return identity(len(channels), form.rank)
@@ -162,7 +163,7 @@ def _picked(form: LinearForm, channels: np.ndarray | None) -> LinearForm:  # typ
 
 
 def _joined(forms: Sequence[LinearForm], rank: int) -> LinearForm:
-    def biases() -> np.ndarray:  # type: ignore[type-arg]
+    def biases() -> Array:
         return np.concatenate([np.zeros(f.outputs) if f.bias is None else f.bias() for f in forms])
 
     total = sum(form.outputs for form in forms)

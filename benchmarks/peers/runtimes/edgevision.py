@@ -1,0 +1,28 @@
+"""edgevision itself, from the environment that runs the benchmark: compiled for this machine, default options."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from benchmarks.peers.case import Case, Run, Runtime
+
+
+def convert(case: Case, folder: Path) -> None:
+    from edgevision.pipeline import Options, compile_model
+
+    with tempfile.TemporaryDirectory() as scratch:
+        options = Options(output=Path(scratch), measure=False)
+        (outcome,) = compile_model(case.onnx, ["native"], options).outcomes
+        shutil.copy(outcome.artifact.path, folder / "network.so")
+
+
+def load(case: Case, folder: Path, threads: int) -> Run:
+    from edgevision import runtime
+
+    network = runtime.load(folder / "network.so", threads=threads)
+    return lambda array: network.run(array)[0]
+
+
+RUNTIME = Runtime(name="edgevision", packages=(), convert=convert, load=load)

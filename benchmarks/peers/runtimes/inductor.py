@@ -1,0 +1,38 @@
+"""torch inductor ahead of time (AOTInductor): weights frozen, channels last, the number of threads left to load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.peers.case import Array, Case, Run, Runtime, exported_program
+
+
+def convert(case: Case, folder: Path) -> None:
+    import torch
+    from torch._inductor import aoti_compile_and_package
+
+    network = exported_program(case).module().to(memory_format=torch.channels_last)
+    sample = torch.from_numpy(case.input()).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        program = torch.export.export(network, (sample,))
+        settings = {"freezing": True, "cpp.dynamic_threads": True}
+        aoti_compile_and_package(program, package_path=str(folder / "network.pt2"), inductor_configs=settings)
+
+
+def load(case: Case, folder: Path, threads: int) -> Run:
+    import torch
+    from torch._inductor import aoti_load_package
+
+    torch.set_num_threads(threads)
+    network = aoti_load_package(str(folder / "network.pt2"))
+
+    def run(array: Array) -> Array:
+        with torch.no_grad():
+            output = network(torch.from_numpy(array).contiguous(memory_format=torch.channels_last))
+        computed: Array = output.contiguous().numpy()
+        return computed
+
+    return run
+
+
+RUNTIME = Runtime(name="inductor", packages=("torch",), convert=convert, load=load)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tvm import te, tirx
 
 from edgevision.lower.compute.convolution import conv
+from edgevision.schedule import winograd
 from edgevision.schedule.apply import schedule_workload
 from edgevision.schedule.toom_cook import POINTS, transforms
 from edgevision.target import load
@@ -64,10 +65,14 @@ SQUARE = {"shape": (1, 11, 14, 24), "channels": 40, "kernel": (3, 3), "pads": (1
 @pytest.mark.parametrize("target", [NATIVE, NARROW, ARMS_SHAPE])
 @pytest.mark.parametrize("change", [{}, {"pads": (0, 0, 0, 0)}, {"pads": (2, 0, 1, 3)}, {"shape": (3, 4, 5, 16)},
                                     {"shape": (1, 2, 9, 33)}, {"residual": True}, {"channels": 23}])  # fmt: skip
-def test_winograd_equals_float64(change: dict[str, object], target: object) -> None:
+@pytest.mark.parametrize("outputs", POINTS)
+def test_winograd_equals_float64(
+    outputs: int, change: dict[str, object], target: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "outputs_a_tile", lambda g, width: outputs)
     case = convolution(**{**SQUARE, **change})
     scheduled, result = run(case, target)
-    assert scheduled.schedule.startswith("template:winograd")
+    assert scheduled.schedule == f"template:winograd {outputs}x{outputs}"
     assert relative_error(result, case.expected) < WINOGRAD_TOLERANCE
 
 
@@ -84,6 +89,16 @@ def test_a_near_miss_of_winograd_is_computed_directly(change: dict[str, object])
     scheduled, result = run(case)
     assert scheduled.schedule.startswith("template:conv2d")
     assert relative_error(result, case.expected) < TOLERANCE
+
+
+@pytest.mark.parametrize(("pixels", "channels", "outputs"), [(56, 64, 4), (14, 192, 2), (28, 192, 4), (7, 1280, None)])
+def test_weights_that_outweigh_the_work_choose_smaller_tiles(pixels: int, channels: int, outputs: int | None) -> None:
+    """36 products a tile read four times the kernel's bytes: that must pay with enough tiles to use them on."""
+    shape = (1, pixels, pixels, channels)
+    x, w = te.placeholder(shape, name="x"), te.placeholder((3, 3, channels, channels), name="w")
+    y = conv(x, w, strides=(1, 1), pads=(1, 1, 1, 1), dilations=(1, 1), groups=1, template=True)
+    name = schedule_workload(prim_func([x, w, y]), NATIVE).schedule
+    assert name.startswith(f"template:winograd {outputs}x" if outputs else "template:conv2d")
 
 
 def test_winograd_can_be_excluded() -> None:

@@ -48,6 +48,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("not run")
     for line in lines:
         terminalreporter.write_line(line)
+    lines = list(refused(terminalreporter.stats.get("passed", ())))
+    if lines:
+        terminalreporter.section("refused, as listed in tests/conformance/unsupported.py")
+    for line in lines:
+        terminalreporter.write_line(line)
+
+
+def refused(passed: Sequence[pytest.TestReport]) -> Iterator[str]:
+    """One line a reason: how many of other people's tests are rightly refused (their property "refused")."""
+    theirs = [dict(report.user_properties) for report in passed if "tests/conformance/" in report.nodeid]
+    reasons = Counter(properties["refused"] for properties in theirs if "refused" in properties)
+    if reasons:
+        yield f"{_tests(len(theirs) - reasons.total())} compiled and correct"
+    for reason, count in reasons.most_common():
+        yield f"{_tests(count)}: {reason}"
 
 
 def not_run(skipped: Sequence[pytest.TestReport], config: pytest.Config) -> Iterator[str]:

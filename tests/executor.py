@@ -8,15 +8,19 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TVM_FFI_DISABLE_TORCH_C_DLPACK", "1")
 
 import numpy as np
 import onnx
+import onnxruntime
 import tvm
+from onnx.reference import ReferenceEvaluator
 
 from edgevision import ingest, target
+from edgevision.errors import ShapeError
 from edgevision.link.codegen import llvm_target
 from edgevision.lower.phases import lower
 from edgevision.model import Model
@@ -47,6 +51,9 @@ def execute(program: Program, inputs: Sequence[Array]) -> list[Array]:
     """Run every call once. Memory that nothing wrote holds 0xFF bytes: NaN, -1 or neither true nor false."""
     with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
         library = tvm.compile(program.module, target=llvm_target(native()))
+    for spec, array in zip(program.inputs, inputs, strict=True):
+        if array.shape != spec.shape:
+            raise ShapeError(f"{spec.name!r} takes {spec.shape}, not {array.shape}")
     memory: dict[tuple[str, int], Any] = {}
 
     def place(value: Value) -> Any:
@@ -70,9 +77,16 @@ def _initial(value: Value, program: Program, inputs: Sequence[Array]) -> Array:
     return dirty.view(value.dtype).reshape(value.shape)
 
 
-def reference(source: onnx.ModelProto, inputs: Sequence[Array]) -> list[Array]:
-    """What onnx.reference answers."""
-    from onnx.reference import ReferenceEvaluator
+def onnxruntime_outputs(source: onnx.ModelProto | Path, inputs: Sequence[Array]) -> list[Array]:
+    """What onnxruntime answers, on one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    file = str(source) if isinstance(source, Path) else source.SerializeToString()
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return session.run(None, dict(zip([value.name for value in session.get_inputs()], inputs, strict=True)))
 
+
+def reference_outputs(source: onnx.ModelProto, inputs: Sequence[Array]) -> list[Array]:
+    """What onnx.reference answers."""
     names = [value.name for value in source.graph.input]
     return ReferenceEvaluator(source).run(None, dict(zip(names, inputs, strict=True)))

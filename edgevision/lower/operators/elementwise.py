@@ -54,6 +54,9 @@ def _each(e: Emitter, node: Node, name: str, function: Callable[[Any], Any]) -> 
 
 def _broadcast(e: Emitter, node: Node, names: Sequence[str], function: Callable[..., Any]) -> None:
     shape = e.shape(node.outputs[0])
+    for name in names:
+        if not _fits(e.shape(name), shape):
+            raise e.unsupported(node, f"{name!r} of shape {e.shape(name)} does not broadcast to {shape}")
     flat = _common_flat(e, names, shape)
     last = _wants_channels_last(e, names, shape)
     operands = [e.value(n).var for n in names] if flat else [_operand(e, n, len(shape), last=last) for n in names]
@@ -67,6 +70,12 @@ def _broadcast(e: Emitter, node: Node, names: Sequence[str], function: Callable[
         pattern=_pattern(e, names, shape),
     )
     e.result(node, var, channels_last=last, flat=flat)
+
+
+def _fits(shape: tuple[int, ...], result: tuple[int, ...]) -> bool:
+    """Whether an operand broadcasts: ONNX's shape inference takes PRelu's slope unseen."""
+    aligned = zip(reversed(shape), reversed(result), strict=False)
+    return len(shape) <= len(result) and all(n in (1, wide) for n, wide in aligned)
 
 
 def _pattern(e: Emitter, names: Sequence[str], shape: tuple[int, ...]) -> int | None:

@@ -167,6 +167,29 @@ def _mixed(window: Array, weight: Array, group: int) -> Array:
     return mixed
 
 
+def _conv_transpose(node: NodeProto, inputs: list[Array]) -> Array | None:
+    """Every input position adds its window to the output; onnx.reference 1.23 fails where there are groups."""
+    given = _attributes(node)
+    if given.get("auto_pad", b"NOTSET") != b"NOTSET" or "output_shape" in given:
+        return None
+    x, weight = inputs[:2]
+    group, kernel, space = given.get("group", 1), weight.shape[2:], x.shape[2:]
+    rank = len(kernel)
+    stride, dilation = (given.get(name, [1] * rank) for name in ("strides", "dilations"))
+    pads, more = given.get("pads", [0] * 2 * rank), given.get("output_padding", [0] * rank)
+    axes = zip(space, stride, kernel, dilation, more, strict=True)
+    full = [(n - 1) * s + (k - 1) * d + 1 + m for n, s, k, d, m in axes]
+    result = np.zeros((x.shape[0], weight.shape[1] * group, *full), x.dtype)
+    for tap in np.ndindex(kernel):
+        taken = weight[np.index_exp[:, :] + tap].reshape(group, -1, weight.shape[1]).transpose(0, 2, 1)
+        places = zip(tap, dilation, space, stride, strict=True)
+        window = tuple(slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s in places)
+        result[np.index_exp[:, :] + window] += _mixed(x, taken.reshape(-1, taken.shape[2]), group)
+    crop = tuple(slice(b, n - e) for b, n, e in zip(pads[:rank], full, pads[rank:], strict=True))
+    result = result[np.index_exp[:, :] + crop]
+    return result if len(inputs) < 3 else result + inputs[2].reshape(1, -1, *[1] * rank)
+
+
 def _average_pool(node: NodeProto, inputs: list[Array]) -> Array | None:
     given = _attributes(node)
     kernel = tuple(given["kernel_shape"])
@@ -199,6 +222,7 @@ def _batch_norm(node: NodeProto, inputs: list[Array]) -> Array | None:
 
 _FAST: dict[str, Callable[[NodeProto, list[Array]], Array | None]] = {
     "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
     "AveragePool": _average_pool,
     "MaxPool": _max_pool,
     "BatchNormalization": _batch_norm,

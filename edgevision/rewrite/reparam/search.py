@@ -42,7 +42,7 @@ class Search:
         Branches merge before anything is moved across wires, which would pull apart what can merge.
         """
         absorb, lift, swap, push = self._absorb, self._lift, self._swap, self._push
-        for moves in ((absorb,), (absorb, lift, swap), (absorb, lift, swap, push)):
+        for moves in ((swap, absorb), (swap, absorb, lift), (swap, absorb, lift, push)):
             self._exhaust(moves)
 
     def _exhaust(self, moves: tuple[Callable[[int], None], ...]) -> None:

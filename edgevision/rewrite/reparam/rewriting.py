@@ -40,17 +40,13 @@ class Reparameterized:
     """
 
     proto: onnx.ModelProto
+    changed: bool = False
     regions: tuple[Region, ...] = ()
     declined: tuple[Declined, ...] = ()
     refusals: tuple[tuple[str, str], ...] = ()
     before_us: float = 0.0
     after_us: float = 0.0
     certificate: Certificate | None = None
-
-    @property
-    def changed(self) -> bool:
-        """True if the model is another one."""
-        return bool(self.regions)
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -98,6 +94,7 @@ def _rewrite(
     unchanged = is_unchanged(network)
     result = Reparameterized(
         proto=proto if unchanged else emit(proto, reading, opset).proto,
+        changed=not unchanged,
         regions=() if unchanged else _regions(proto, network),
         declined=(*refused(network, search.declined), *stand_apart(network, model)),
         refusals=tuple(reading.refusals),

@@ -126,6 +126,8 @@ class Search:
         mark, before = network.mark(), network.total_us()
         nodes = (network.nodes[producer], network.nodes[key])
         apart = network.price_us(producer) + network.price_us(key)
+        shared = not network.is_private(network.nodes[producer].writes[0])
+        costlier = "it costs more, since what it makes is needed by others too" if shared else "it costs more"
         chain = [producer]
         while chain and depth:
             source = network.nodes.get(chain.pop())
@@ -140,7 +142,7 @@ class Search:
             more = network.total_us() - before
             if more <= EPSILON_US and network.windows_since(mark) <= 0:
                 return True
-            self._decline(nodes, "it costs more", apart, apart + more)
+            self._decline(nodes, costlier, apart, apart + more)
             chain += [w[0] for w in map(network.writer, reads) if w is not None]
         network.roll_back(mark)
         return False
@@ -150,8 +152,6 @@ class Search:
         first, second = nodes
         if not isinstance(first, Affine) or not isinstance(second, Affine):
             return
-        if not self.network.is_private(first.output) and kept is not None:
-            reason += f", since {first.output!r} is needed by others too"
         pair = (first.output, second.output)
         names = tuple(dict.fromkeys((*first.sources, *second.sources)))
         self.declined[pair] = Declined(nodes=names, reason=reason, kept_us=kept, merged_us=merged)

@@ -1,0 +1,71 @@
+"""Cold start, peak memory and size, each from fresh processes with nothing else of this benchmark running."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.peers.case import Case
+from benchmarks.peers.child import Child
+from benchmarks.peers.preparing import Prepared
+
+STARTS = 5
+START_TIMEOUT_S = 180
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """Medians of fresh processes, files in the page cache.
+
+    ``import_load_ms``: import of the runtime and load of the network; ``first_run_ms``: the first result after that.
+    ``peak_bytes``: VmHWM after it; ``bare_bytes``: the same for Python with numpy and the input alone.
+    ``library_bytes``: the shared objects of the runtime's packages that were mapped; ``network_bytes``: its files.
+    ``convert_s``: how long those took to make.
+    """
+
+    import_load_ms: float
+    first_run_ms: float
+    peak_bytes: int
+    bare_bytes: int
+    library_bytes: int
+    network_bytes: int
+    convert_s: float
+
+    @property
+    def start_ms(self) -> float:
+        return self.import_load_ms + self.first_run_ms
+
+    @property
+    def added_bytes(self) -> int:
+        """What the runtime and the network add to a bare Python."""
+        return self.peak_bytes - self.bare_bytes
+
+    @property
+    def shipped_bytes(self) -> int:
+        return self.library_bytes + self.network_bytes
+
+
+def footprint(name: str, case: Case, python: Path, prepared: Prepared, cores: Sequence[int]) -> Footprint:
+    """Raises: WorkerError."""
+    starts = [_fresh("cold", name, case, python, prepared.folder, cores) for _ in range(STARTS)]
+    bare = _fresh("bare", name, case, python, prepared.folder, cores)
+    return Footprint(
+        import_load_ms=1e3 * median(start["import_load_s"] for start in starts),
+        first_run_ms=1e3 * median(start["first_run_s"] for start in starts),
+        peak_bytes=round(median(start["peak_bytes"] for start in starts)),
+        bare_bytes=bare["peak_bytes"],
+        library_bytes=starts[0]["library_bytes"],
+        network_bytes=prepared.size_bytes,
+        convert_s=prepared.seconds,
+    )
+
+
+def _fresh(verb: str, name: str, case: Case, python: Path, folder: Path, cores: Sequence[int]) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as logs:
+        log = Path(logs, "log")
+        with Child(python, verb, name, case, folder, len(cores), cores, log) as child:
+            return child.answer(START_TIMEOUT_S)

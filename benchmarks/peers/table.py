@@ -1,0 +1,140 @@
+"""Findings as tables of text: latency and ratio, spread, errors, footprint, limits; every gap has a numbered reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.peers.findings import FLOAT32_ERROR, Findings, Row
+from benchmarks.peers.ratios import ENOUGH_ROUNDS, NOISY_SHARE
+
+WIDTH = 160
+
+
+class Notes:
+    """Reasons, each with a number: the same reason has the same one."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def mark(self, reason: str) -> str:
+        return f"[{self._numbers.setdefault(reason, len(self._numbers) + 1)}]"
+
+    def lines(self) -> Iterable[str]:
+        return (f"[{number}] {reason}" for reason, number in self._numbers.items())
+
+
+def show(findings: Findings, runtimes: Sequence[str], console: Console | None = None) -> None:
+    """Print ``findings``, with a column for each of ``runtimes``."""
+    console = console or Console(width=WIDTH, highlight=False, markup=False)
+    notes = Notes()
+    console.print(f"{findings.machine}; load average {findings.load[0]:.1f} before, {findings.load[1]:.1f} after")
+    for threads in sorted({row.threads for row in findings.rows}):
+        rows = [row for row in findings.rows if row.threads == threads]
+        console.print(_latencies(rows, threads, runtimes, notes))
+        console.print(_mean(findings, threads))
+        console.print(_matrix(f"min / p90, ms, {threads} thread(s)", rows, runtimes, _spread, notes))
+        console.print(_matrix(f"waiting for a core, % of time, {threads} thread(s)", rows, runtimes, _waiting, notes))
+    first = min((row.threads for row in findings.rows), default=0)
+    rows = [row for row in findings.rows if row.threads == first]
+    console.print(_matrix("relative error: max|a - onnxruntime| / max|onnxruntime|", rows, runtimes, _error, notes))
+    console.print(_footprints(findings))
+    console.print(_rooflines(findings))
+    for line in (*notes.lines(), *_legend()):
+        console.print(line)
+
+
+def _latencies(rows: Sequence[Row], threads: int, runtimes: Sequence[str], notes: Notes) -> Table:
+    title = f"measured: median ms of a run, {threads} thread(s)"
+    table = _table(title, ("network", "M MACs", *runtimes, "best peer", "ratio", "95 % interval"))
+    for row in rows:
+        cells = [_cell(row, name, _median, notes) for name in runtimes]
+        table.add_row(row.network, str(row.macs), *cells, *_compared(row))
+    return table
+
+
+def _compared(row: Row) -> tuple[str, str, str]:
+    if row.ratio is None:
+        return ("none", "", "")
+    r = row.ratio
+    return (r.best, f"{r.value:.2f}{'=' if r.tie else ''}{'~' if row.noisy else ''}", f"{r.low:.2f} .. {r.high:.2f}")
+
+
+def _mean(findings: Findings, threads: int) -> str:
+    mean = findings.mean_ratio(threads)
+    rows = [row.ratio for row in findings.rows if row.threads == threads and row.ratio]
+    if mean is None:
+        return "no ratios: edgevision or every peer is missing"
+    worst = max(ratio.value for ratio in rows)
+    return f"geometric mean of {len(rows)} ratios {mean:.2f}, worst {worst:.2f} ({threads} thread(s))"
+
+
+def _matrix(
+    title: str, rows: Sequence[Row], runtimes: Sequence[str], text: Callable[[Row, str], str], notes: Notes
+) -> Table:
+    table = _table(title, ("network", *runtimes))
+    for row in rows:
+        table.add_row(row.network, *(_cell(row, name, text, notes) for name in runtimes))
+    return table
+
+
+def _cell(row: Row, name: str, text: Callable[[Row, str], str], notes: Notes) -> str:
+    if name in row.failures:
+        return notes.mark(f"{name}: {row.failures[name]}")
+    return text(row, name) if name in row.times else ""
+
+
+def _median(row: Row, name: str) -> str:
+    wrong = row.errors[name] > FLOAT32_ERROR
+    return f"{row.times[name].median_ms:.2f}{'~' if row.times[name].noisy else ''}{'!' if wrong else ''}"
+
+
+def _spread(row: Row, name: str) -> str:
+    return f"{row.times[name].min_ms:.2f} / {row.times[name].p90_ms:.2f}"
+
+
+def _waiting(row: Row, name: str) -> str:
+    return f"{100 * row.times[name].waiting:.1f} ({row.times[name].rounds})"
+
+
+def _error(row: Row, name: str) -> str:
+    return f"{row.errors[name]:.1e}"
+
+
+def _footprints(findings: Findings) -> Table:
+    title = f"measured: fresh processes, {findings.footprint_network}, 1 thread"
+    headings = ("import and load, ms", "first result, ms", "peak resident, MB", "beyond bare Python, MB",
+                "libraries, MB", "network, MB", "converted in, s")  # fmt: skip
+    table = _table(title, ("runtime", *headings))
+    for name, f in findings.footprints.items():
+        sizes = (f.peak_bytes, f.added_bytes, f.library_bytes, f.network_bytes)
+        megabytes = (f"{size / 1e6:.1f}" for size in sizes)
+        table.add_row(name, f"{f.import_load_ms:.1f}", f"{f.first_run_ms:.1f}", *megabytes, f"{f.convert_s:.1f}")
+    return table
+
+
+def _rooflines(findings: Findings) -> Table:
+    headings = ("cores", "multiply-add, GFLOP/s", "1024 x 1024 product, GFLOP/s", "triad, GB/s")
+    table = _table("measured: float32 limits of this machine, best of 20", headings)
+    for cores, r in sorted(findings.rooflines.items()):
+        gemm = f"{r.gemm_gflops:.0f}" if r.gemm_gflops else "no torch"
+        table.add_row(str(cores), f"{r.multiply_add_gflops:.0f}", gemm, f"{r.triad_gbytes:.1f}")
+    return table
+
+
+def _table(title: str, headings: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left", no_wrap=number == 0)
+    return table
+
+
+def _legend() -> tuple[str, ...]:
+    return (
+        "ratio: edgevision's median over the best peer's, below 1 edgevision is faster; '=' a tie (under 5 %)",
+        f"waiting: share of the time that threads were ready but had no core (bursts that counted); '~': fewer than "
+        f"{ENOUGH_ROUNDS} bursts were under {NOISY_SHARE:.0%}, so all count",
+        f"'!': error above {FLOAT32_ERROR:g}, so not the same float32 network; no peer in the ratio",
+    )

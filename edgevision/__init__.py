@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["CameraOptions", "Compilation", "Options", "__version__", "compile", "reparameterize"]
+__all__ = ["CameraOptions", "Compilation", "Options", "__version__", "compile", "prune", "reparameterize"]
 
 if TYPE_CHECKING:
     from edgevision.pipeline import CameraOptions, Compilation, Options
     from edgevision.pipeline import compile_model as compile
+    from edgevision.pruning import prune
     from edgevision.rewrite.reparam import reparameterize
 
 
@@ -21,6 +22,10 @@ def __getattr__(name: str) -> Any:
         from edgevision.rewrite.reparam import reparameterize
 
         return reparameterize
+    if name == "prune":
+        from edgevision import pruning
+
+        return pruning.prune
     from edgevision import pipeline
 
     return pipeline.compile_model if name == "compile" else getattr(pipeline, name)

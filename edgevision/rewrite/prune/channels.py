@@ -3,7 +3,7 @@
 Every channel of every tensor has an identity, a number. Operators say which identities are the same (`operators`):
 
     same identity             one class: all go or all stay (union-find over single channels)
-    equal count per block     the blocks of a group convolution's input or output keep the same number, not the same ones
+    equal count per block     the blocks of a group convolution's input or output keep the same number of any
     frozen                    stays; the first reason found is kept
 """
 

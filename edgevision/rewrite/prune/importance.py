@@ -93,8 +93,11 @@ IMPORTANCES: dict[str, Importance] = {"l1": l1, "l2": l2, "bn": bn, "fpgm": fpgm
 
 
 def layers_of(network: Network, scales: Mapping[str, Array]) -> list[Filters]:
-    """Every layer with constant weights. ``scales``: gamma by the tensor that a BatchNormalization wrote in the original
-    file, for those that the normal form has folded into weights."""
+    """Every layer with constant weights.
+
+    ``scales``: gamma by the tensor that a BatchNormalization wrote in the original file, for those that the normal form
+    has folded into weights.
+    """
     behind = {**scales, **_scales_behind(network)}
     found = []
     for node in network.nodes:

@@ -18,6 +18,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
 from edgevision.rewrite.prune.channels import Channels
+from edgevision.rewrite.prune.network import Array
 
 LEAST_KEPT = 0.1
 """Share of a layer's channels that stays whatever the budget: narrower layers are seldom worth their network."""
@@ -54,7 +55,7 @@ class _Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Problem:
-    """``widths`` with their floors, and ``pairs`` of blocks that keep equal counts; columns are the cells of a ladder."""
+    """``widths`` with their floors, and ``pairs`` of blocks that keep equal counts, over the cells of one ladder."""
 
     sizes: Counts
     widths: tuple[tuple[_Row, int], ...]
@@ -157,8 +158,10 @@ def _single(problem: _Problem) -> tuple[Counts, ...]:
     (size,) = problem.sizes
     rungs = []
     for kept in range(size, -1, -1):
-        widths = [(row.fixed + row.weights[0] * kept, row.fixed + row.weights[0] * size, f) for row, f in problem.widths]
-        if all(_allowed(width, full, floor, problem.round_to) for width, full, floor in widths):
+        widths = [(row.fixed + row.weights[0] * kept, row.fixed + row.weights[0] * size) for row, _ in problem.widths]
+        floors = [floor for _, floor in problem.widths]
+        pairs = zip(widths, floors, strict=True)
+        if all(_allowed(width, full, floor, problem.round_to) for (width, full), floor in pairs):
             rungs.append((kept,))
     return tuple(rungs)
 
@@ -209,7 +212,7 @@ def _nearest(problem: _Problem, wanted: Sequence[int], above: Counts) -> Counts 
 
 
 def _solve(
-    rows: Sequence[tuple[dict[int, float], float, float]], columns: int, upper: np.ndarray, cells: int  # type: ignore[type-arg]
+    rows: Sequence[tuple[dict[int, float], float, float]], columns: int, upper: Array, cells: int
 ) -> Counts | None:
     entries = [(row, column, value) for row, (weights, _, _) in enumerate(rows) for column, value in weights.items()]
     at, across, values = zip(*entries, strict=True)

@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 from edgevision.errors import InputError
 from edgevision.rewrite.prune.channels import Channels
 from edgevision.rewrite.prune.network import Network
-from edgevision.rewrite.prune.removing import Removal, rewrite
+from edgevision.rewrite.prune.removing import Mask, Removal, rewrite
 
 
 class FrozenChannelError(InputError):
@@ -56,11 +56,11 @@ def remove(network: Network, channels: Channels, classes: Collection[int]) -> on
     return result
 
 
-def _check(channels: Channels, keep: np.ndarray) -> None:  # type: ignore[type-arg]
+def _check(channels: Channels, keep: Mask) -> None:
     for balance in channels.balances:
         counts = [int(keep[block].sum()) for block in balance.blocks]
         if len(set(counts)) > 1 or not counts[0]:
-            raise InputError(f"the blocks of {balance.node!r} would keep {counts} channels; they must keep equal counts")
+            raise InputError(f"the blocks of {balance.node!r} would keep {counts} channels; they must keep as many each")
     for name, labels in channels.labels.items():
         if len(labels.ids) and not keep[labels.ids].any():
             raise InputError(f"no channel of tensor {name!r} would stay; keep at least one")

@@ -28,8 +28,8 @@ class BudgetError(InputError):
     def __init__(self, unit: str, requested: float, least: float) -> None:
         self.unit, self.requested, self.least = unit, requested, least
         super().__init__(
-            f"{requested:.3g} of the {unit} cannot be reached: {least:.3g} is the least, at the narrowest widths allowed; "
-            "ask for more, or lower --round-to"
+            f"{requested:.3g} of the {unit} cannot be reached: {least:.3g} is the least, at the narrowest widths "
+            "allowed; ask for more, or lower --round-to"
         )
 
 

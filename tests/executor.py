@@ -83,6 +83,7 @@ def onnxruntime_outputs(source: onnx.ModelProto | Path, inputs: Sequence[Array])
     options.intra_op_num_threads = 1
     file = str(source) if isinstance(source, Path) else source.SerializeToString()
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    # Initializers that may be overridden are not among get_inputs().
     return session.run(None, dict(zip([value.name for value in session.get_inputs()], inputs, strict=True)))
 
 

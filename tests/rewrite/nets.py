@@ -15,7 +15,7 @@ from edgevision.rewrite.reparam import CostModel
 from edgevision.rewrite.reparam.rewriting import Reparameterized, reparameterize
 
 EXACT = 1e-12
-EAGER = CostModel(macs_per_us=1e12, bytes_per_us=1e12, launch_us=1000.0)
+EAGER = CostModel(macs_per_us=1e12, bytes_per_us=1e6, launch_us=1000.0)
 """Multiplying and moving are all but free, kernels dear: every exact merge pays."""
 FRUGAL = CostModel(macs_per_us=1.0, bytes_per_us=1e6, launch_us=0.001)
 """Multiplying is dear: a merge that multiplies more never pays."""

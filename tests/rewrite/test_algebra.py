@@ -98,3 +98,48 @@ def test_fewer_groups_are_a_block_diagonal() -> None:
     weight = np.arange(1.0, 9.0).reshape(4, 2, 1)
     whole = regrouped(weight, 2, 1)[:, :, 0]
     assert whole.tolist() == [[1, 2, 0, 0], [3, 4, 0, 0], [0, 0, 5, 6], [0, 0, 7, 8]]
+
+
+def transposed(kernel: int = 5, pad: int = 4) -> LinearForm:
+    weight = np.zeros((2, 2, kernel))
+    weight[:, :, kernel // 2] = 1.0
+    return replace(window(kernel, pad, stride=2), weight=constant(weight), output_padding=(0,))
+
+
+def test_transposed_kernels_are_neither_cropped_nor_trimmed() -> None:
+    form = transposed()
+    assert cropped(form, (3,)) is form
+    assert trimmed(form) is form
+
+
+def test_a_window_that_never_reads_the_input_is_left_alone() -> None:
+    form = replace(window(1, 0, stride=2), begin=(1,), end=(1,))
+    assert cropped(form, (1,)) is form
+
+
+@pytest.mark.parametrize(("begin", "end"), [(9, 0), (0, 9)])
+def test_one_end_is_cropped_alone(begin: int, end: int) -> None:
+    form = cropped(replace(window(7, 0), begin=(begin,), end=(end,)), (4,))
+    assert form.kernel[0] < 7
+    assert form.applied_to((4,)) == (7,)
+
+
+def test_maps_survive_addition_and_composition() -> None:
+    mapped = replace(window(), bias=constant(np.ones((2, 7))), bias_extents=(7,))
+    biased = replace(window(), bias=constant(np.ones(2)))
+    for one, other in ((mapped, biased), (biased, mapped)):
+        both = add(one, other, (7,))
+        assert isinstance(both, LinearForm)
+        assert both.bias_extents == (7,)
+        assert both.bias is not None
+        np.testing.assert_array_equal(both.bias(), np.full((2, 7), 2.0))
+    outer = replace(window(3, 0), bias=constant(np.ones((2, 5))), bias_extents=(5,))
+    chain = compose(outer, replace(window(), bias=constant(np.ones(2))), (7,))
+    assert isinstance(chain, LinearForm)
+    assert chain.bias_extents == (5,)
+
+
+def test_a_map_does_not_go_into_a_transposed_convolution() -> None:
+    mapped = replace(window(1, 0), group=2, weight=constant(np.ones((2, 1, 1))), bias=constant(np.ones((2, 9))),
+                     bias_extents=(9,))  # fmt: skip
+    assert isinstance(compose(mapped, transposed(5, 0), (3,)), Inexact)

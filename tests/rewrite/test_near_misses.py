@@ -41,6 +41,9 @@ CHAINS = {
     "first sees padding only, one short behind": ({"pads": [2, 2, 2, 1]}, {"pads": SAME}, (1, 4, 6, 6), 2),
     "open, first sees padding only": ({"pads": [2] * 4}, {"pads": SAME}, (1, 4, "h", "w"), 1),
     "open, one short behind": ({"pads": [2, 2, 2, 1]}, {"pads": SAME}, (1, 4, "h", "w"), 2),
+    "padding behind that is not read, wider": ({}, {"pads": [0, 0, 1, 1], "strides": [2, 2]}, (1, 4, 9, 9), 1),
+    "padding behind that is read": ({}, {"pads": [0, 0, 1, 1], "strides": [2, 2]}, (1, 4, 10, 10), 2),
+    "bias, unpadded, open": ({"bias": True}, {}, (1, 4, "h", "w"), 1),
     "bias, unpadded": ({"bias": True}, {}, (1, 4, 6, 6), 1),
     "bias, padded, extents open": ({"kernel": (1, 1), "bias": True}, {"pads": SAME}, (1, 4, "h", "w"), 2),
     "strided first": ({"strides": [2, 2]}, {}, (1, 4, 9, 9), 1),
@@ -98,19 +101,29 @@ def test_an_even_window_does_not_merge_while_extents_are_open() -> None:
     assert "open" in said(result)
 
 
-def test_a_transposed_convolution_does_not_merge_with_another_kind() -> None:
+@pytest.mark.parametrize("first", [True, False])
+def test_a_transposed_convolution_does_not_merge_with_another_kind(first: bool) -> None:
     net = Net()
     x = net.input([1, 2, 5, 5])
-    up = net.node("ConvTranspose", x, net.normal(2, 2, 1, 1))
-    assert not rewritten(net.model(net.node("Add", up, net.conv(x, 2, 2, 1))), EAGER).changed
+    parts = [net.node("ConvTranspose", x, net.normal(2, 2, 1, 1)), net.conv(x, 2, 2, 1)]
+    y = net.node("Add", *(parts if first else parts[::-1]))
+    assert ops(rewritten(net.model(y), EAGER).proto) == {"ConvTranspose": 1, "Conv": 1, "Add": 1}
 
 
-def test_transposed_convolutions_of_other_strides_do_not_merge() -> None:
+@pytest.mark.parametrize("other", [{"kernel": 4, "strides": [2, 2], "pads": SAME}, {"kernel": 4}], ids=["kernel", "stride"])
+def test_transposed_convolutions_of_other_geometry_do_not_merge(other: dict[str, Any]) -> None:
     net = Net()
     x = net.input([1, 2, 3, 3])
     one = net.node("ConvTranspose", x, net.normal(2, 2, 2, 2), strides=[2, 2])
-    other = net.node("ConvTranspose", x, net.normal(2, 2, 4, 4))
-    assert not rewritten(net.model(net.node("Add", one, other)), EAGER).changed
+    more = {name: value for name, value in other.items() if name != "kernel"}
+    y = net.node("Add", one, net.node("ConvTranspose", x, net.normal(2, 2, 4, 4), **more))
+    assert ops(rewritten(net.model(y), EAGER).proto)["ConvTranspose"] == 2
+
+
+def test_a_convolution_before_a_transposed_one_stays() -> None:
+    net = Net()
+    y = net.node("ConvTranspose", net.conv(net.input([1, 2, 4, 4]), 2, 2, 1), net.normal(2, 2, 3, 3))
+    assert not rewritten(net.model(y), EAGER).changed
 
 
 def test_a_term_before_a_transposed_convolution_stays() -> None:

@@ -78,8 +78,6 @@ def _overlay(one: LinearForm, other: LinearForm, axis: int, extent: int | None) 
 def _laid(form: LinearForm, group: int, kernel: Axes, begin: Axes, dilation: Axes) -> Array:
     """The weight with its taps where a kernel of this geometry has them."""
     weight = regrouped(form.weight(), form.group, group)
-    if form.kernel == kernel and form.dilation == dilation:
-        return weight
     result = np.zeros((*weight.shape[:2], *kernel))
     window = tuple(
         slice((b - own) // d, (b - own) // d + (k - 1) * (near // d) + 1, max(near // d, 1))

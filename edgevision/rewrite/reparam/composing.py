@@ -69,11 +69,10 @@ def compose(outer: LinearForm, inner: LinearForm, extents: Extents) -> LinearFor
 
 def _padding_read(form: LinearForm, extent: int | None, axis: int) -> tuple[bool, bool]:
     """Whether ``form`` reads padding before and behind an axis of ``extent`` elements."""
-    behind = form.end[axis] > 0
-    if behind and extent is not None:
-        last = (extent + form.slack[axis]) // form.stride[axis] * form.stride[axis]
-        behind = last - form.begin[axis] + form.span[axis] > extent
-    return form.begin[axis] > 0, behind
+    if extent is None:
+        return form.begin[axis] > 0, form.end[axis] > 0
+    last = (extent + form.slack[axis]) // form.stride[axis] * form.stride[axis]
+    return form.begin[axis] > 0, last - form.begin[axis] + form.span[axis] > extent
 
 
 def _sees_padding_before(form: LinearForm, axis: int) -> bool:

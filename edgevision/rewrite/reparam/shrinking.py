@@ -56,7 +56,6 @@ def _cut(form: LinearForm, cuts: list[tuple[int, int]]) -> LinearForm:
     return replace(
         form,
         kernel=kernel,
-        dilation=tuple(d if k > 1 else 1 for d, k in zip(form.dilation, kernel, strict=True)),
         begin=tuple(b - f * d for b, f, d in zip(form.begin, first, form.dilation, strict=True)),
         end=tuple(e - c * d for e, c, d in zip(form.end, last, form.dilation, strict=True)),
         weight=lambda: form.weight()[(slice(None), slice(None), *window)],

@@ -11,6 +11,7 @@
 WORKERS ?= 2
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(PIP_FLAGS)
+BENCH := ghostnet-1.0,mobilenetv2-1.0,mobilenetv3-large,repvgg-a0
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 EMULATION := qemu-user-static libc6-arm64-cross
@@ -40,7 +41,7 @@ check: .venv/.dev
 	$(BIN)/lint-imports --no-logo
 
 bench: .venv/.demo
-	$(BIN)/python -m benchmarks.latency
+	$(BIN)/python -m benchmarks.peers --runtimes edgevision,onnxruntime --networks $(BENCH)
 
 clean:
 	rm -rf build dist .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

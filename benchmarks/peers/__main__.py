@@ -8,17 +8,18 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.peers.case import Case, Runtime
+from benchmarks.peers.case import Case, Entrant, Runtime
 from benchmarks.peers.child import CHECKOUT, WorkerError
 from benchmarks.peers.cold import footprint
 from benchmarks.peers.contest import compete
 from benchmarks.peers.environment import Environment
 from benchmarks.peers.findings import Findings, row
-from benchmarks.peers.networks import NETWORKS, case_of
-from benchmarks.peers.preparing import Prepared, prepare
+from benchmarks.peers.networks import NETWORKS, Network, case_of
+from benchmarks.peers.preparing import prepare
 from benchmarks.peers.roofline import measure
 from benchmarks.peers.runtimes import RUNTIMES
 from benchmarks.peers.table import show
@@ -32,62 +33,76 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runtimes = [RUNTIMES[name] for name in chosen.runtimes]
     environment = Environment(chosen.cache / "peers-venv")
     environment.install((r for r in runtimes if not r.ours), _progress)
-    findings = Findings(machine=_machine())
-    cases = {name: case_of(NETWORKS[name], chosen.cache / "peers" / "cases") for name in chosen.networks}
-    prepared: dict[str, dict[str, Prepared]] = {}
-    refused: dict[str, dict[str, str]] = {}
-    for name, case in cases.items():
-        prepared[name], refused[name] = _prepare(runtimes, case, environment, chosen.cache / "peers" / "converted")
+    findings = Findings(machine=_machine(), nice=chosen.nice)
+    lineups = {
+        name: _line_up(NETWORKS[name], runtimes, environment, chosen.cache / "peers") for name in chosen.networks
+    }
     before = os.getloadavg()[0]
-    deadline = time.monotonic() + 60 * chosen.minutes
-    _measure(chosen, environment, cases, prepared, refused, findings, deadline)
+    _race(chosen, lineups, environment, findings)
+    _start_cold(chosen, lineups, findings)
     findings.load = (before, os.getloadavg()[0])
     show(findings, chosen.runtimes)
     if chosen.json:
         chosen.json.write_text(json.dumps(findings.json(), indent=1), encoding="utf-8")
 
 
-def _measure(
-    chosen: argparse.Namespace, environment: Environment, cases: dict[str, Case],
-    prepared: dict[str, dict[str, Prepared]], refused: dict[str, dict[str, str]], findings: Findings, deadline: float,
-) -> None:  # fmt: skip
-    cores = sorted(os.sched_getaffinity(0))
-    for threads in chosen.threads:
-        findings.rooflines[threads] = measure(cores[-threads:], environment.python)
-    contests = [(threads, name) for threads in chosen.threads for name in cases]
-    for number, (threads, name) in enumerate(contests):
-        _progress(f"{name}, {threads} thread(s)")
-        folders = {n: (environment.interpreter(RUNTIMES[n]), p.folder) for n, p in prepared[name].items()}
-        now = time.monotonic()
-        share = now + max(deadline - now, 0) / (len(contests) - number)
-        result = compete(cases[name], folders, threads, cores[-threads:], chosen.rounds, share)
-        findings.rows.append(row(name, NETWORKS[name].macs, threads, result, refused[name]))
-    findings.footprint_network = FOOTPRINT_NETWORK if FOOTPRINT_NETWORK in cases else next(iter(cases))
-    for name, its in prepared[findings.footprint_network].items():
-        _progress(f"cold start of {name}")
-        python = environment.interpreter(RUNTIMES[name])
-        try:
-            case = cases[findings.footprint_network]
-            findings.footprints[name] = footprint(name, case, python, its, cores[-1:])
-        except WorkerError as error:
-            _progress(f"no footprint: {error}")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineUp:
+    """Who can run a network: each with the seconds its conversion took, and why the others cannot."""
+
+    network: Network
+    case: Case
+    entrants: list[tuple[Entrant, float]]
+    refused: dict[str, str]
 
 
-def _prepare(
-    runtimes: Sequence[Runtime], case: Case, environment: Environment, root: Path
-) -> tuple[dict[str, Prepared], dict[str, str]]:
-    """What each runtime loads, and why those that have nothing to load do not."""
-    there: dict[str, Prepared] = {}
-    refused = {r.name: environment.refusals[r.name] for r in runtimes if r.name in environment.refusals}
+def _line_up(network: Network, runtimes: Sequence[Runtime], environment: Environment, folder: Path) -> LineUp:
+    case = case_of(network, folder / "cases")
+    entrants: list[tuple[Entrant, float]] = []
+    refused: dict[str, str] = {}
+    cores = _cores()
     for runtime in runtimes:
-        if runtime.name in refused:
+        _progress(f"{network.name} for {runtime.name}")
+        if runtime.name in environment.refusals:
+            refused[runtime.name] = environment.refusals[runtime.name]
             continue
-        _progress(f"{case.name} for {runtime.name}")
         try:
-            there[runtime.name] = prepare(runtime, case, environment, root, sorted(os.sched_getaffinity(0)))
+            entrants.append(prepare(runtime, environment.interpreter(runtime), case, folder / "converted", cores))
         except WorkerError as error:
             refused[runtime.name] = error.reason
-    return there, refused
+    return LineUp(network=network, case=case, entrants=entrants, refused=refused)
+
+
+def _race(chosen: argparse.Namespace, lineups: dict[str, LineUp], environment: Environment, findings: Findings) -> None:
+    """Every network with every number of threads; what one leaves of its share of the time is for the next ones."""
+    deadline = time.monotonic() + 60 * chosen.minutes
+    for threads in chosen.threads:
+        findings.rooflines[threads] = measure(_cores()[-threads:], environment.python, chosen.nice)
+    contests = [(threads, each) for threads in chosen.threads for each in lineups.values()]
+    for number, (threads, each) in enumerate(contests):
+        _progress(f"{each.network.name}, {threads} thread(s)")
+        now = time.monotonic()
+        until = now + max(deadline - now, 0) / (len(contests) - number)
+        entrants = [entrant for entrant, _ in each.entrants]
+        result = compete(each.case, entrants, threads, _cores()[-threads:], chosen.rounds, until, chosen.nice)
+        findings.rows.append(row(each.network.name, each.network.macs, threads, result, each.refused))
+
+
+def _start_cold(chosen: argparse.Namespace, lineups: dict[str, LineUp], findings: Findings) -> None:
+    name = FOOTPRINT_NETWORK if FOOTPRINT_NETWORK in lineups else next(iter(lineups))
+    findings.footprint_network = name
+    for entrant, convert_s in lineups[name].entrants:
+        _progress(f"cold start of {entrant.runtime.name}")
+        try:
+            figures = footprint(entrant, lineups[name].case, convert_s, _cores()[-1:], chosen.nice)
+        except WorkerError as error:
+            findings.footprint_refusals[entrant.runtime.name] = error.reason
+        else:
+            findings.footprints[entrant.runtime.name] = figures
+
+
+def _cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0))
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -97,12 +112,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=_counts, default=_counts("1,2"), metavar="1,2")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"bursts of each runtime, {ROUNDS}")
     parser.add_argument("--minutes", type=float, default=60, help="end the rounds by then; conversion is not counted")
+    parser.add_argument("--nice", type=int, default=0, help="priority of what is timed: -20 (root) holds others off")
     parser.add_argument("--json", type=Path, help="write every figure here too")
     parser.add_argument("--cache", type=Path, default=CHECKOUT / ".cache", help="where environment and networks are")
     return parser.parse_args(arguments)
 
 
-def _names_of(there: dict[str, object]):
+def _names_of(there: Mapping[str, object]) -> Callable[[str], list[str]]:
     def names(text: str) -> list[str]:
         given = text.split(",")
         unknown = [name for name in given if name not in there]
@@ -115,9 +131,9 @@ def _names_of(there: dict[str, object]):
 
 def _counts(text: str) -> list[int]:
     """Numbers of threads, as many as there are cores at most."""
-    cores = len(os.sched_getaffinity(0))
+    cores = len(_cores())
     counts = [int(part) for part in text.split(",")]
-    if not all(1 <= count for count in counts):
+    if not all(count >= 1 for count in counts):
         raise argparse.ArgumentTypeError(f"{text}: give numbers of threads from 1 on")
     return sorted({min(count, cores) for count in counts})
 
@@ -125,7 +141,7 @@ def _counts(text: str) -> list[int]:
 def _machine() -> str:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{models[0] if models else platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+    return f"{models[0] if models else platform.machine()}, {len(_cores())} cores"
 
 
 def _progress(what: str) -> None:

@@ -28,7 +28,8 @@ class SlakBlock(nn.Module):
         self.leave = nn.Conv2d(4 * channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.leave(self.gelu(self.enter(self.tall(x) + self.wide(x) + self.small(x))))
+        y: Tensor = self.leave(self.gelu(self.enter(self.tall(x) + self.wide(x) + self.small(x))))
+        return x + y
 
 
 class RepLKNetBlock(nn.Module):
@@ -45,7 +46,8 @@ class RepLKNetBlock(nn.Module):
         self.leave = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.leave(self.relu(self.large(self.relu(self.enter(x)))))
+        y: Tensor = self.leave(self.relu(self.large(self.relu(self.enter(x)))))
+        return x + y
 
 
 def build(block: type[SlakBlock] | type[RepLKNetBlock]) -> nn.Module:

@@ -43,12 +43,14 @@ class Case:
 class Runtime:
     """A way to run a network, with the settings of its file.
 
+    ``source``: "module:NAME" of this record, for the process that loads it.
     ``packages``: distributions to install in the peers' environment; none where the caller's own environment is used.
     ``convert`` writes to an empty folder what the runtime loads and a user must ship. ``load`` opens it for a number of
     threads and returns what computes one output from one input; it imports the runtime, so that a cold start shows it.
     """
 
     name: str
+    source: str
     packages: tuple[str, ...]
     convert: Callable[[Case, Path], None]
     load: Callable[[Case, Path, int], Run]
@@ -56,6 +58,15 @@ class Runtime:
     @property
     def ours(self) -> bool:
         return not self.packages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrant:
+    """A runtime with the Python that it is installed for and the folder of its converted network."""
+
+    runtime: Runtime
+    python: Path
+    folder: Path
 
 
 def exported_program(case: Case) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from benchmarks.peers.case import Case
+from benchmarks.peers.case import Case, Entrant
 
 CHECKOUT = Path(__file__).parents[2]
 QUIET_LOGS = {"GLOG_minloglevel": "3", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
@@ -30,14 +30,21 @@ class Child:
     """One worker process; as a context, it is over when the context is. ``log`` receives what it prints."""
 
     def __init__(
-        self, python: Path, verb: str, runtime: str, case: Case, folder: Path, threads: int, cores: Sequence[int],
-        log: Path,
-    ) -> None:  # fmt: skip
-        self.runtime, self._log = runtime, log
-        arguments = (verb, runtime, case.folder, folder, str(threads), ",".join(map(str, cores)))
+        self, entrant: Entrant, verb: str, case: Case, threads: int, cores: Sequence[int], log: Path, nice: int = 0
+    ) -> None:
+        self.runtime, self._log = entrant.runtime.name, log
+        arguments = (
+            verb,
+            entrant.runtime.source,
+            case.folder,
+            entrant.folder,
+            str(threads),
+            ",".join(map(str, cores)),
+            str(nice),
+        )
         with log.open("wb") as errors:
             self._child = subprocess.Popen(
-                [python, "-m", "benchmarks.peers.worker", *arguments],
+                [entrant.python, "-m", "benchmarks.peers.worker", *arguments],
                 cwd=CHECKOUT, env=os.environ | QUIET_LOGS, text=True, start_new_session=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
             )  # fmt: skip

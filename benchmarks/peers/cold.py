@@ -9,9 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.peers.case import Case
+from benchmarks.peers.case import Case, Entrant
 from benchmarks.peers.child import Child
-from benchmarks.peers.preparing import Prepared
 
 STARTS = 5
 START_TIMEOUT_S = 180
@@ -49,23 +48,24 @@ class Footprint:
         return self.library_bytes + self.network_bytes
 
 
-def footprint(name: str, case: Case, python: Path, prepared: Prepared, cores: Sequence[int]) -> Footprint:
+def footprint(entrant: Entrant, case: Case, convert_s: float, cores: Sequence[int], nice: int = 0) -> Footprint:
     """Raises: WorkerError."""
-    starts = [_fresh("cold", name, case, python, prepared.folder, cores) for _ in range(STARTS)]
-    bare = _fresh("bare", name, case, python, prepared.folder, cores)
+    starts = [_fresh("cold", entrant, case, cores, nice) for _ in range(STARTS)]
+    bare = _fresh("bare", entrant, case, cores, nice)
     return Footprint(
         import_load_ms=1e3 * median(start["import_load_s"] for start in starts),
         first_run_ms=1e3 * median(start["first_run_s"] for start in starts),
         peak_bytes=round(median(start["peak_bytes"] for start in starts)),
         bare_bytes=bare["peak_bytes"],
         library_bytes=starts[0]["library_bytes"],
-        network_bytes=prepared.size_bytes,
-        convert_s=prepared.seconds,
+        network_bytes=sum(path.stat().st_size for path in entrant.folder.iterdir()),
+        convert_s=convert_s,
     )
 
 
-def _fresh(verb: str, name: str, case: Case, python: Path, folder: Path, cores: Sequence[int]) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as logs:
-        log = Path(logs, "log")
-        with Child(python, verb, name, case, folder, len(cores), cores, log) as child:
-            return child.answer(START_TIMEOUT_S)
+def _fresh(verb: str, entrant: Entrant, case: Case, cores: Sequence[int], nice: int) -> dict[str, Any]:
+    with (
+        tempfile.TemporaryDirectory() as logs,
+        Child(entrant, verb, case, len(cores), cores, Path(logs, "log"), nice) as child,
+    ):
+        return child.answer(START_TIMEOUT_S)

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers.case import Case
+from benchmarks.peers.case import Case, Entrant
 from benchmarks.peers.child import Child, WorkerError
 from benchmarks.peers.ratios import Burst
 from edgevision.measure.compare import compare
 
 BURST_S = 0.06
 """Long enough that a burst holds several of the scheduler's slices of 3 ms (see `ratios.NOISY_SHARE`)."""
-MOST_RUNS, FEWEST_RUNS = 20, 3
+MOST_RUNS, FEWEST_RUNS = 20, 1
 RETRIES = 2
 """A noisy burst is asked for again this many times, and the quietest one is kept."""
 LOAD_TIMEOUT_S, BURST_TIMEOUT_S = 180, 120
@@ -39,7 +39,8 @@ class Contestant:
         """Runs while everybody else is stopped."""
         self.child.go_on()
         try:
-            return Burst(**_typed(self.child.ask(str(self.runs), BURST_TIMEOUT_S)))
+            answer = self.child.ask(str(self.runs), BURST_TIMEOUT_S)
+            return Burst(seconds=tuple(answer["seconds"]), ran_s=answer["ran_s"], waited_s=answer["waited_s"])
         finally:
             self.child.stop()
 
@@ -62,21 +63,21 @@ class Result:
 
 
 def compete(
-    case: Case, folders: Mapping[str, tuple[Path, Path]], threads: int, cores: Sequence[int], rounds: int,
-    deadline: float = math.inf,
+    case: Case, entrants: Sequence[Entrant], threads: int, cores: Sequence[int], rounds: int,
+    deadline: float = math.inf, nice: int = 0,
 ) -> Result:  # fmt: skip
     """Bursts of each runtime in turn, the order rotated every round, for ``rounds`` rounds.
 
-    ``folders``: runtime to its Python and its converted network. ``deadline`` (time.monotonic): no round begins after.
+    ``deadline`` (time.monotonic): no round begins after.
+    ``nice``: the priority of the runtimes' processes, -20 to 19; below 0 needs root.
     """
     failures: dict[str, str] = {}
     with ExitStack() as stack:
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         there: list[Contestant] = []
-        for name, (python, folder) in folders.items():
-            child = stack.enter_context(
-                Child(python, "serve", name, case, folder, threads, cores, logs / f"{name}.log")
-            )
+        for entrant in entrants:
+            name = entrant.runtime.name
+            child = stack.enter_context(Child(entrant, "serve", case, threads, cores, logs / f"{name}.log", nice))
             try:
                 there.append(_loaded(name, child, case, logs / f"{name}.npy"))
             except WorkerError as error:
@@ -114,7 +115,3 @@ def _one_round(there: list[Contestant], number: int, failures: dict[str, str]) -
         except WorkerError as error:
             failures[each.name] = error.reason
             there.remove(each)
-
-
-def _typed(answer: dict[str, object]) -> dict[str, object]:
-    return answer | {"seconds": tuple(answer["seconds"])}

@@ -49,8 +49,8 @@ class Environment:
 
     def _pip(self, wanted: list[str]) -> str:
         """Why pip failed; empty when it did not."""
-        command = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", CONSTRAINTS]
-        done = subprocess.run([*command, *wanted], capture_output=True, text=True)
+        command = [str(self.python), "-m", "pip", "install", "--quiet", "-c", str(CONSTRAINTS), *wanted]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode == 0:
             return ""
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from benchmarks.peers.cold import Footprint
-from benchmarks.peers.ratios import Ratio, Times, geometric_mean, ratio, times
 from benchmarks.peers.contest import Result
+from benchmarks.peers.ratios import Ratio, Times, geometric_mean, ratio, times
 from benchmarks.peers.roofline import Roofline
 from benchmarks.peers.runtimes import RUNTIMES
 
@@ -39,14 +39,19 @@ class Row:
 
 @dataclass(slots=True, kw_only=True)
 class Findings:
-    """Everything that is printed. ``rooflines``: by number of threads. ``load``: its one-minute average, then and now."""
+    """Everything that is printed. ``rooflines``: by number of threads.
+
+    ``load``: the one-minute average before and after. ``nice``: the priority of what was timed.
+    """
 
     machine: str
+    nice: int = 0
     load: tuple[float, float] = (0.0, 0.0)
     rooflines: dict[int, Roofline] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     footprints: dict[str, Footprint] = field(default_factory=dict)
     footprint_network: str = ""
+    footprint_refusals: dict[str, str] = field(default_factory=dict)
 
     def mean_ratio(self, threads: int) -> float | None:
         """Geometric mean of the rows' ratios; None without any."""

@@ -96,8 +96,10 @@ def _write(network: Network, case: Case) -> None:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.export.save(torch.export.export(module, (sample,)), case.program)
-        names = {"input_names": ["input"], "output_names": ["output"]}
-        torch.onnx.export(module, (sample,), case.onnx, dynamo=False, opset_version=17, **names)
+        torch.onnx.export(
+            module, (sample,), case.onnx, dynamo=False, opset_version=17, input_names=["input"],
+            output_names=["output"],
+        )  # fmt: skip
     session = open_session(case.onnx, 1)
     np.save(case.folder / "input.npy", array)
     np.save(case.folder / "reference.npy", session.run(None, {"input": array})[0])

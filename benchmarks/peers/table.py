@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.peers.findings import FLOAT32_ERROR, Findings, Row
 from benchmarks.peers.ratios import ENOUGH_ROUNDS, NOISY_SHARE
 
-WIDTH = 160
+WIDTH = 240
 
 
 class Notes:
@@ -30,7 +31,10 @@ def show(findings: Findings, runtimes: Sequence[str], console: Console | None = 
     """Print ``findings``, with a column for each of ``runtimes``."""
     console = console or Console(width=WIDTH, highlight=False, markup=False)
     notes = Notes()
-    console.print(f"{findings.machine}; load average {findings.load[0]:.1f} before, {findings.load[1]:.1f} after")
+    console.print(
+        f"{findings.machine}; load average {findings.load[0]:.1f} before, "
+        f"{findings.load[1]:.1f} after; nice {findings.nice}"
+    )
     for threads in sorted({row.threads for row in findings.rows}):
         rows = [row for row in findings.rows if row.threads == threads]
         console.print(_latencies(rows, threads, runtimes, notes))
@@ -40,7 +44,7 @@ def show(findings: Findings, runtimes: Sequence[str], console: Console | None = 
     first = min((row.threads for row in findings.rows), default=0)
     rows = [row for row in findings.rows if row.threads == first]
     console.print(_matrix("relative error: max|a - onnxruntime| / max|onnxruntime|", rows, runtimes, _error, notes))
-    console.print(_footprints(findings))
+    console.print(_footprints(findings, notes))
     console.print(_rooflines(findings))
     for line in (*notes.lines(), *_legend()):
         console.print(line)
@@ -103,7 +107,7 @@ def _error(row: Row, name: str) -> str:
     return f"{row.errors[name]:.1e}"
 
 
-def _footprints(findings: Findings) -> Table:
+def _footprints(findings: Findings, notes: Notes) -> Table:
     title = f"measured: fresh processes, {findings.footprint_network}, 1 thread"
     headings = ("import and load, ms", "first result, ms", "peak resident, MB", "beyond bare Python, MB",
                 "libraries, MB", "network, MB", "converted in, s")  # fmt: skip
@@ -112,6 +116,8 @@ def _footprints(findings: Findings) -> Table:
         sizes = (f.peak_bytes, f.added_bytes, f.library_bytes, f.network_bytes)
         megabytes = (f"{size / 1e6:.1f}" for size in sizes)
         table.add_row(name, f"{f.import_load_ms:.1f}", f"{f.first_run_ms:.1f}", *megabytes, f"{f.convert_s:.1f}")
+    for name, reason in findings.footprint_refusals.items():
+        table.add_row(name, notes.mark(f"{name}: {reason}"))
     return table
 
 
@@ -125,9 +131,9 @@ def _rooflines(findings: Findings) -> Table:
 
 
 def _table(title: str, headings: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=f"\n{title}\n", title_justify="left", title_style="", header_style="", box=MARKDOWN)
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left", no_wrap=number == 0)
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
     return table
 
 

@@ -1,4 +1,4 @@
-"""The process of one runtime: python -m benchmarks.peers.worker VERB RUNTIME CASE FOLDER THREADS CORES
+"""The process of one runtime: python -m benchmarks.peers.worker VERB SOURCE CASE FOLDER THREADS CORES NICE
 
 It answers on its standard output, one JSON object a line; what the runtime prints goes to standard error.
 convert  writes FOLDER.                             {"seconds": ...}
@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -102,13 +103,13 @@ def _answer(answers: TextIO, what: dict[str, Any]) -> None:
     print(json.dumps(what), file=answers, flush=True)
 
 
-def main(verb: str, name: str, case: str, folder: str, threads: str, cores: str) -> None:
-    from benchmarks.peers.runtimes import RUNTIMES
-
+def main(verb: str, source: str, case: str, folder: str, threads: str, cores: str, nice: str) -> None:
     os.sched_setaffinity(0, map(int, cores.split(",")))
+    os.setpriority(os.PRIO_PROCESS, 0, int(nice))
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    VERBS[verb](RUNTIMES[name], Case(folder=Path(case)), Path(folder), int(threads), answers)
+    module, _, name = source.partition(":")
+    VERBS[verb](getattr(import_module(module), name), Case(folder=Path(case)), Path(folder), int(threads), answers)
     os._exit(0)  # some runtimes crash while they unload
 
 

@@ -6,6 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.peers.case import Case, Run, Runtime
 
 
@@ -22,7 +24,7 @@ def load(case: Case, folder: Path, threads: int) -> Run:
     from edgevision import runtime
 
     network = runtime.load(folder / "network.so", threads=threads)
-    return lambda array: network.run(array)[0]
+    return lambda array: network.run(array)[0].astype(np.float32, copy=False)
 
 
-RUNTIME = Runtime(name="edgevision", packages=(), convert=convert, load=load)
+RUNTIME = Runtime(source=f"{__name__}:RUNTIME", name="edgevision", packages=(), convert=convert, load=load)

@@ -32,4 +32,6 @@ def load(case: Case, folder: Path, threads: int) -> Run:
     return run
 
 
-RUNTIME = Runtime(name="executorch", packages=("executorch", "torch"), convert=convert, load=load)
+RUNTIME = Runtime(
+    source=f"{__name__}:RUNTIME", name="executorch", packages=("executorch", "torch"), convert=convert, load=load
+)

@@ -35,4 +35,4 @@ def load(case: Case, folder: Path, threads: int) -> Run:
     return run
 
 
-RUNTIME = Runtime(name="inductor", packages=("torch",), convert=convert, load=load)
+RUNTIME = Runtime(source=f"{__name__}:RUNTIME", name="inductor", packages=("torch",), convert=convert, load=load)

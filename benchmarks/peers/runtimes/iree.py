@@ -21,11 +21,11 @@ def convert(case: Case, folder: Path) -> None:
     programs = Path(sys.prefix, "bin")
     with tempfile.TemporaryDirectory() as scratch:
         imported = Path(scratch, "network.mlir")
-        for command in (
-            [programs / "iree-import-onnx", case.onnx, "-o", imported],
-            [programs / "iree-compile", imported, *COMPILE, "-o", folder / "network.vmfb"],
+        for program, *arguments in (
+            ["iree-import-onnx", str(case.onnx), "-o", str(imported)],
+            ["iree-compile", str(imported), *COMPILE, "-o", str(folder / "network.vmfb")],
         ):
-            subprocess.run(command, check=True, stdout=sys.stderr)
+            subprocess.run([str(programs / program), *arguments], check=True, stdout=sys.stderr)
 
 
 def load(case: Case, folder: Path, threads: int) -> Run:
@@ -42,4 +42,10 @@ def load(case: Case, folder: Path, threads: int) -> Run:
     return run
 
 
-RUNTIME = Runtime(name="iree", packages=("iree-base-compiler", "iree-base-runtime", "onnx"), convert=convert, load=load)
+RUNTIME = Runtime(
+    source=f"{__name__}:RUNTIME",
+    name="iree",
+    packages=("iree-base-compiler", "iree-base-runtime", "onnx"),
+    convert=convert,
+    load=load,
+)

@@ -32,4 +32,10 @@ def load(case: Case, folder: Path, threads: int) -> Run:
     return run
 
 
-RUNTIME = Runtime(name="litert", packages=("ai-edge-litert", "litert-torch", "torch"), convert=convert, load=load)
+RUNTIME = Runtime(
+    source=f"{__name__}:RUNTIME",
+    name="litert",
+    packages=("ai-edge-litert", "litert-torch", "torch"),
+    convert=convert,
+    load=load,
+)

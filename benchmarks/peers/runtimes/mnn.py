@@ -39,4 +39,4 @@ def load(case: Case, folder: Path, threads: int) -> Run:
     return run
 
 
-RUNTIME = Runtime(name="mnn", packages=("mnn",), convert=convert, load=load)
+RUNTIME = Runtime(source=f"{__name__}:RUNTIME", name="mnn", packages=("mnn",), convert=convert, load=load)

@@ -22,7 +22,7 @@ def convert(case: Case, folder: Path) -> None:
     shape = ",".join(map(str, case.input().shape))
     with tempfile.TemporaryDirectory() as scratch:
         shutil.copy(case.onnx, Path(scratch, "network.onnx"))
-        command = [Path(sys.prefix, "bin", "pnnx"), "network.onnx", f"inputshape=[{shape}]", "fp16=0"]
+        command = [str(Path(sys.prefix, "bin", "pnnx")), "network.onnx", f"inputshape=[{shape}]", "fp16=0"]
         subprocess.run(command, cwd=scratch, check=True, stdout=sys.stderr)
         for kind in ("param", "bin"):
             shutil.copy(Path(scratch, f"network.ncnn.{kind}"), folder)
@@ -53,4 +53,6 @@ def load(case: Case, folder: Path, threads: int) -> Run:
     return run
 
 
-RUNTIME = Runtime(name="ncnn", packages=("ncnn", "pnnx", "torch"), convert=convert, load=load)
+RUNTIME = Runtime(
+    source=f"{__name__}:RUNTIME", name="ncnn", packages=("ncnn", "pnnx", "torch"), convert=convert, load=load
+)

@@ -33,4 +33,4 @@ def load(case: Case, folder: Path, threads: int) -> Run:
     return run
 
 
-RUNTIME = Runtime(name="openvino", packages=("openvino",), convert=convert, load=load)
+RUNTIME = Runtime(source=f"{__name__}:RUNTIME", name="openvino", packages=("openvino",), convert=convert, load=load)

@@ -18,13 +18,15 @@ class Value:
 
     kind "input"/"output": the caller's tensor number ``index``; "weight": constant number ``index``;
     "scratch": activation number ``index``, placed in the arena by the memory plan. Two values of the same kind and
-    index with other shapes are views of the same bytes.
+    index with other shapes are views of the same bytes. With ``first`` the call reads or writes only some channels of
+    them, from that one on; how many, its function knows.
     """
 
     kind: Literal["input", "output", "weight", "scratch"]
     index: int
     shape: tuple[int, ...]
     dtype: str
+    first: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,24 +9,27 @@ import tvm
 from tvm import tirx
 
 from edgevision.program import Call, Program, Value
-from edgevision.schedule import conv2d, depthwise, depthwise_wide, generic, winograd
+from edgevision.schedule import conv2d, depthwise, depthwise_wide, generic, views, winograd
 from edgevision.schedule.scheduled import Scheduled
-from edgevision.schedule.workload import ANCHOR, parse
+from edgevision.schedule.workload import ANCHOR, Views, parse
 from edgevision.target import Target
 
 TEMPLATES = {"conv2d": (winograd.schedule, conv2d.schedule), "depthwise": (depthwise_wide.schedule, depthwise.schedule)}
 """Anchor annotation -> templates, the preferred one first. A template answers None for what it does not take."""
 
 
-def schedule_workload(func: tirx.PrimFunc, target: Target, excluded: frozenset[str] = frozenset()) -> Scheduled:
+def schedule_workload(
+    func: tirx.PrimFunc, target: Target, excluded: frozenset[str] = frozenset(), seen: Views | None = None
+) -> Scheduled:
     """One workload on static shapes -> the same function with loops for ``target``, without the templates
-    ``excluded``."""
-    workload = parse(func)
+    ``excluded``. ``seen``: the views that it works on (see `Workload`), only for functions that a template takes."""
+    workload = parse(func, seen)
     if workload is not None and workload.anchor is not None:
         for template in TEMPLATES[str(workload.anchor.annotations[ANCHOR])]:
             found = template(workload, target) if template.__module__.rpartition(".")[2] not in excluded else None
             if found is not None:
                 return found
+    assert not seen, "the generic schedule knows no views"
     return generic.schedule(func)
 
 
@@ -36,12 +39,14 @@ def schedule(program: Program, target: Target, excluded: frozenset[str] = frozen
 
     ``excluded`` names templates that must not be used ("winograd", which trades some accuracy for speed).
     """
-    done = {
+    dense = {
         name: Scheduled(func=f, schedule="template:copy")
         if _is_scheduled(f)
         else schedule_workload(f, target, excluded)
         for name, f in ((gv.name_hint, f) for gv, f in program.module.functions.items())
     }
+    program = views.share(program, {n for n, s in dense.items() if s.relay})
+    program, done = _specialised(program, dense, target, excluded)
     weights: list[np.ndarray] = []
     numbers: dict[tuple[int, str, int], int] = {}
     scratch = 1 + max((v.index for c in program.calls for v in c.args if v.kind == "scratch"), default=-1)
@@ -55,6 +60,24 @@ def schedule(program: Program, target: Target, excluded: frozenset[str] = frozen
         calls.append(Call(function=call.function, args=(*args, *extra), outputs=call.outputs, step=step))
     module = tvm.IRModule({name: s.func.with_attr("global_symbol", name) for name, s in done.items()})
     return replace(program, module=module, calls=tuple(calls), weights=tuple(weights))
+
+
+def _specialised(
+    program: Program, dense: dict[str, Scheduled], target: Target, excluded: frozenset[str]
+) -> tuple[Program, dict[str, Scheduled]]:
+    """Each function that is called on views scheduled anew for them, under a name of its own; unused ones dropped."""
+    done: dict[str, Scheduled] = {}
+    names: dict[tuple[str, tuple[tuple[int, int, int], ...]], str] = {}
+    calls = []
+    for call in program.calls:
+        seen = tuple((i, v.first, v.shape[-1]) for i, v in enumerate(call.args) if v.first is not None)
+        name = names.setdefault((call.function, seen), f"{call.function}_view{len(names)}" if seen else call.function)
+        if name not in done:
+            at = {i: (first, channels) for i, first, channels in seen}
+            func = program.module[call.function]
+            done[name] = schedule_workload(func, target, excluded, at) if at else dense[name]
+        calls.append(replace(call, function=name))
+    return replace(program, calls=tuple(calls)), done
 
 
 def _is_scheduled(func: tirx.PrimFunc) -> bool:

@@ -1,10 +1,10 @@
 """Template for depthwise convolution with large kernels (RepLKNet's 31x31, SLaK's strips), stride 1.
 
-One vector of channels at a time is copied to [row][padded column][lane], where its columns are contiguous and lie in the
-cache, and then convolved: a tile of output columns stays in registers while rows and chunks of columns of the kernel go
-by, so that a loaded vector serves every tap of the chunk. Rows outside the image are never visited, chunks of columns
-that lie outside for the whole tile neither. Weights are packed [channel vector][kh][kw][lane], the last vector filled up
-with zeros.
+One vector of channels at a time is copied to [row][padded column][lane], where its columns are contiguous and lie in
+the cache, and then convolved: a tile of output columns stays in registers while rows and chunks of columns of the
+kernel go by, so that a loaded vector serves every tap of the chunk. Rows outside the image are never visited, chunks
+of columns that lie outside for the whole tile neither. Weights are packed [channel vector][kh][kw][lane], the last
+vector filled up with zeros.
 """
 
 from __future__ import annotations

@@ -55,14 +55,32 @@ def loop(extent: int, body: Callable[[Expr], None], *, threads: bool = False) ->
             body(i)
 
 
+@dataclass(frozen=True, slots=True)
+class Shifted:
+    """Some channels of a wider buffer, from ``first`` on, used as if they were a buffer of their own."""
+
+    buffer: Buffer
+    first: int
+
+    def __getitem__(self, indices: tuple[Expr, ...]) -> Expr:
+        return self.buffer[self.at(indices)]
+
+    def at(self, indices: Sequence[Expr]) -> tuple[Expr, ...]:
+        return (*indices[:-1], indices[-1] + self.first)
+
+
 def load(buffer: Buffer, indices: Sequence[Expr], width: int) -> Expr:
     """``width`` elements along the last axis."""
+    if isinstance(buffer, Shifted):
+        return load(buffer.buffer, buffer.at(indices), width)
     if width == 1:
         return buffer[tuple(indices)]
     return buffer[(*indices[:-1], T.ramp(indices[-1], 1, width))]
 
 
 def store(buffer: Buffer, indices: Sequence[Expr], value: Expr, width: int) -> None:
+    if isinstance(buffer, Shifted):
+        buffer, indices = buffer.buffer, buffer.at(indices)
     last = T.ramp(indices[-1], 1, width) if width > 1 else indices[-1]
     T.buffer_store(buffer, value, [*indices[:-1], last])
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tvm.tirx.script.builder import ir as T  # noqa: N812
 
-from edgevision.schedule.register_tile import Buffer, Expr
+from edgevision.schedule.register_tile import Buffer, Expr, Shifted, store
 from edgevision.schedule.workload import Stage, Workload, dtype_of, rebuild, shape_of
 
 
@@ -47,11 +47,11 @@ class Tail:
         """Write ``width`` results, lanes ``first`` and up of an accumulator, to output indices [*prefix, channel
         ...]."""
         if width == 1:
-            T.buffer_store(self.output, self.value([*prefix, channel], acc[first]), [*prefix, channel])
+            store(self.output, [*prefix, channel], self.value([*prefix, channel], acc[first]), 1)
             return
         with T.vectorized(T.int64(width)) as lane:
             at = [*prefix, channel + lane]
-            T.buffer_store(self.output, self.value(at, acc[lane + first]), at)
+            store(self.output, at, self.value(at, acc[lane + first]), 1)
 
 
 def elementwise_tail(workload: Workload) -> tuple[Stage, Stage] | None:
@@ -107,8 +107,12 @@ def _same_place(indices: Sequence[Expr], axes: Sequence[Any], shape: Sequence[in
 
 def parameters(workload: Workload, replaced: dict[int, tuple[int, ...]]) -> tuple[Buffer, ...]:
     """Declare the workload's parameters in the function being built; ``replaced`` gives a parameter another shape
-    (re-laid weights)."""
-    return tuple(
-        T.arg(f"p{i}", T.buffer(replaced.get(i, shape_of(p)), dtype_of(p), layout=None))
-        for i, p in enumerate(workload.params)
-    )
+    (re-laid weights), a view has the shape of the tensor that it is part of."""
+    places = []
+    for i, p in enumerate(workload.params):
+        shape = replaced.get(i, shape_of(p))
+        if i in workload.views:
+            shape = (*shape[:-1], workload.views[i][1])
+        buffer = T.arg(f"p{i}", T.buffer(shape, dtype_of(p), layout=None))
+        places.append(Shifted(buffer, workload.views[i][0]) if i in workload.views else buffer)
+    return tuple(places)

@@ -9,9 +9,9 @@ from edgevision.schedule.register_tile import lanes
 FMA_PORTS = 2
 LOAD_PORTS = 2
 CHAIN_CYCLES = 6
-"""Least cycles a reduction step takes: a dependent FMA waits 4 on every core this targets (Cortex-A72..A78, Skylake.., Zen),
-and some slack must hide loads. Measured on Zen 5, 11 shapes of mobile networks: 8 accumulators reach 213-221 GFLOP/s, 12 reach
-240."""
+"""Least cycles a reduction step takes: a dependent FMA waits 4 on every core this targets (Cortex-A72..A78,
+Skylake.., Zen), and some slack must hide loads. Measured on Zen 5, 11 shapes of mobile networks: 8 accumulators reach
+213-221 GFLOP/s, 12 reach 240."""
 
 LOAD_CYCLES = 0.02
 """What a load costs beside its port, to prefer the squarer of two tiles that FMAs bound."""

@@ -129,13 +129,14 @@ def schedule(workload: Workload, target: Target) -> Scheduled | None:
 
 
 def outputs_a_tile(g: Geometry, width: int) -> int | None:
-    """m with the least modelled cycles on vectors of ``width``; None where the direct form is the cheapest or the only one."""
+    """m with the least modelled cycles on vectors of ``width``; None where the direct form is the cheapest or the
+    only one."""
     if (g.kh, g.kw, g.strides, g.dilations, g.groups) != (TAPS, TAPS, (1, 1), (1, 1), 1):
         return None
     if min(g.ci, g.co) < LEAST_CHANNELS or g.n * g.ho * g.wo < LEAST_PIXELS:
         return None
     direct = _cycles(g.n * g.ho * g.wo, TAPS**2, g, width)
-    costs = {None: direct}
+    costs: dict[int | None, float] = {None: direct}
     for m, each in TRANSFORM_CYCLES.items():
         tiles = g.n * -(-g.ho // m) * -(-g.wo // m)
         vectors = -(-g.ci // width) + -(-g.co // width)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import tvm
@@ -11,6 +11,7 @@ from tvm import tirx
 
 Expr = Any
 Buffer = Any
+Views = Mapping[int, tuple[int, int]]
 
 ANCHOR = "ev.anchor"
 """Block annotation that `lower` puts on the one stage that a template may replace: the template's name."""
@@ -31,11 +32,15 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """A PrimFunc of sblocks on static shapes. ``params`` in order, outputs last."""
+    """A PrimFunc of sblocks on static shapes. ``params`` in order, outputs last.
+
+    ``views`` maps parameters that are some channels of a wider tensor to (the first channel, how many that tensor has).
+    """
 
     func: tirx.PrimFunc
     params: tuple[Buffer, ...]
     stages: tuple[Stage, ...]
+    views: Views = field(default_factory=dict)
 
     @property
     def anchor(self) -> Stage | None:
@@ -55,14 +60,15 @@ def dtype_of(buffer: Buffer) -> str:
     return str(buffer.dtype)
 
 
-def parse(func: tirx.PrimFunc) -> Workload | None:
+def parse(func: tirx.PrimFunc, views: Views | None = None) -> Workload | None:
     """The stages of ``func``, or None if a block does not store exactly one element at its own axes."""
     root = func.body.block
     body = root.body.seq if isinstance(root.body, tirx.SeqStmt) else [root.body]
     stages = [_stage(nest) for nest in body]
     if any(s is None for s in stages):
         return None
-    return Workload(func=func, params=tuple(func.params), stages=tuple(s for s in stages if s is not None))
+    found = tuple(s for s in stages if s is not None)
+    return Workload(func=func, params=tuple(func.params), stages=found, views=views or {})
 
 
 def _stage(nest: Any) -> Stage | None:

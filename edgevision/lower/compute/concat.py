@@ -14,6 +14,10 @@ PARALLEL_ELEMENTS = 65_536
 """Copies below this stay on one thread: 256 KB, some 10 us of memory traffic."""
 
 
+CHANNELS = "ev.concat_channels"
+"""Function attribute of a concatenation along the last axis: how many channels each operand brings."""
+
+
 def concat_kernel(shapes: Sequence[tuple[int, ...]], shape: tuple[int, ...], axis: int, dtype: str) -> tirx.PrimFunc:
     """Copy operands of ``shapes`` side by side along ``axis`` into ``shape``, all dense."""
     outer, inner = prod(shape[:axis]), prod(shape[axis + 1 :])
@@ -22,6 +26,8 @@ def concat_kernel(shapes: Sequence[tuple[int, ...]], shape: tuple[int, ...], axi
         with T.prim_func(s_tir=True):
             T.func_name("concat")
             T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True})
+            if axis == len(shape) - 1:
+                T.func_attr({CHANNELS: [s[axis] for s in shapes]})
             sources = [T.arg(f"x{i}", T.buffer((prod(s),), dtype, layout=None)) for i, s in enumerate(shapes)]
             target = T.arg("y", T.buffer((outer * row,), dtype, layout=None))
             start = 0

@@ -183,7 +183,9 @@ def _assembled(proto: onnx.ModelProto, nodes: list[NodeProto], initializers: lis
     written.initializer.extend(
         t for t in graph.initializer if t.name in read_now or t.name not in read_before
     )  # fmt: skip
-    written.initializer.extend(initializers)
+    initializers.reverse()
+    while initializers:  # each is freed once it is copied: weights are not held twice
+        written.initializer.add().CopyFrom(initializers.pop())
     known = {name for node in nodes for name in node.output} | {t.name for t in written.initializer}
     written.value_info.extend(value for value in graph.value_info if value.name in known)
     return result

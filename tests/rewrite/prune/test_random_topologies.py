@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,8 +18,6 @@ from edgevision.rewrite.prune.pruning import NothingPrunableError
 from edgevision.rewrite.prune.select import BudgetError
 from tests.rewrite.nets import Net
 from tests.rewrite.prune.oracle import EXACT, check_shapes, error
-
-import numpy as np
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 SIDE = 6
@@ -35,7 +34,7 @@ class Growing:
         return self.draw(st.sampled_from(list(self.shapes)[-4:]))
 
     def channels(self) -> int:
-        return self.draw(st.sampled_from([4, 6, 8, 12]))
+        return self.draw(st.sampled_from([6, 8, 12, 16]))
 
     def keep(self, name: str, channels: int, side: int) -> str:
         self.shapes[name] = (channels, side)
@@ -93,7 +92,7 @@ def _concat(to: Growing) -> None:
     fitting = [name for name, shape in to.shapes.items() if shape[1] == to.shapes[x][1]]
     others = to.draw(st.lists(st.sampled_from(fitting), min_size=1, max_size=2))
     channels = sum(to.shapes[name][0] for name in (x, *others))
-    if channels <= 24:
+    if channels <= 40:
         to.keep(to.net.node("Concat", x, *others, axis=1), channels, to.shapes[x][1])
 
 
@@ -108,6 +107,8 @@ def _split(to: Growing) -> None:
 def _slice(to: Growing) -> None:
     x = to.pick()
     channels, side = to.shapes[x]
+    if channels < 4:
+        return
     start, step = to.draw(st.sampled_from([0, 1])), to.draw(st.sampled_from([1, 2]))
     names = [to.net.constant([value]) for value in (start, channels, 1, step)]
     to.keep(to.net.node("Slice", x, *names), len(range(start, channels, step)), side)
@@ -164,7 +165,7 @@ def networks(draw: Draw) -> Any:
     net = Net(seed=draw(st.integers(0, 2**16)), dtype=np.float32)
     to = Growing(net, draw)
     to.keep(net.input([1, 3, SIDE, SIDE]), 3, SIDE)
-    to.conv("x", 12, 3)
+    to.conv("x", 16, 3)
     for _ in range(draw(st.integers(3, 14))):
         draw(st.sampled_from(STEPS))(to)
     last = list(to.shapes)[-1]
@@ -185,14 +186,14 @@ def check(proto: Any, share: float, importance: str, round_to: int, scope: str) 
         return
     network = Network(normal)
     check_shapes(pruned.proto)
-    assert error(pruned.proto, network, analyse(network), pruned.removed) <= EXACT
+    assert error(pruned.proto, network, analyse(network), pruned.removed, may_vanish=True) <= EXACT
     assert all(width.after % round_to == 0 for width in pruned.changed)
 
 
 SETTINGS = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True}
 CASES = (
-    networks(), st.sampled_from([0.3, 0.5, 0.7]), st.sampled_from(sorted(IMPORTANCES.keys() - {"bn"})),
-    st.sampled_from([1, 1, 2, 4]), st.sampled_from(["global", "uniform"]),
+    networks(), st.sampled_from([0.4, 0.6, 0.8]), st.sampled_from(sorted(IMPORTANCES.keys() - {"bn"})),
+    st.sampled_from([1, 2, 4]), st.sampled_from(["global", "uniform"]),
 )  # fmt: skip
 
 

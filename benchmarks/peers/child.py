@@ -77,7 +77,10 @@ class Child:
         return self.answer(timeout_s)
 
     def stop(self) -> None:
+        """Returns when it has stopped: a process that waits for a core first has to get one to stop on."""
         self._signal(signal.SIGSTOP)
+        if self._child.poll() is None:
+            os.waitid(os.P_PID, self._child.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def go_on(self) -> None:
         self._signal(signal.SIGCONT)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from benchmarks.peers.case import Case, Entrant
 from benchmarks.peers.child import Child, WorkerError
 from benchmarks.peers.ratios import Burst
 from edgevision.measure.compare import compare
+
+T = TypeVar("T")
 
 BURST_S = 0.06
 """Long enough that a burst holds several of the scheduler's slices of 3 ms (see `ratios.NOISY_SHARE`)."""
@@ -93,7 +96,7 @@ def compete(
     )
 
 
-def rotated(items: Sequence[Contestant], number: int) -> list[Contestant]:
+def rotated(items: Sequence[T], number: int) -> list[T]:
     start = number % len(items) if items else 0
     return [*items[start:], *items[:start]]
 

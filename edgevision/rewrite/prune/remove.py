@@ -60,7 +60,7 @@ def _check(channels: Channels, keep: Mask) -> None:
     for balance in channels.balances:
         counts = [int(keep[block].sum()) for block in balance.blocks]
         if len(set(counts)) > 1 or not counts[0]:
-            raise InputError(f"the blocks of {balance.node!r} would keep {counts} channels; they must keep as many each")
+            raise InputError(f"the blocks of {balance.node!r} would keep {counts} channels; they keep as many each")
     for name, labels in channels.labels.items():
         if len(labels.ids) and not keep[labels.ids].any():
             raise InputError(f"no channel of tensor {name!r} would stay; keep at least one")

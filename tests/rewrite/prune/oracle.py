@@ -90,10 +90,10 @@ def check_shapes(pruned: onnx.ModelProto) -> None:
     assert flaws(pruned) == []
 
 
-def resized(path: Path, size: int) -> onnx.ModelProto:
+def resized(path: Path, size: int, *, simplify: bool = True) -> onnx.ModelProto:
     """The normal form of a network whose only spatial extents are its input's, at ``size`` x ``size``."""
     proto = onnx.load(path)
     for axis in (2, 3):
         proto.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = size
     del proto.graph.value_info[:]
-    return ingest.read(proto).proto
+    return ingest.read(proto, simplify=simplify).proto

@@ -197,7 +197,7 @@ CASES = (
 )  # fmt: skip
 
 
-@settings(max_examples=100, **SETTINGS)
+@settings(max_examples=60, **SETTINGS)
 @given(*CASES)
 def test_random_networks_keep_their_function(
     proto: Any, share: float, importance: str, round_to: int, scope: str

@@ -489,3 +489,79 @@ def test_bfloat16_weights_are_read_and_written() -> None:
     result = reparameterize(proto, prove=False)
     assert ops(result.proto) == {"Conv": 1}
     assert {t.data_type for t in result.proto.graph.initializer} == {TensorProto.BFLOAT16}
+
+
+@pytest.mark.parametrize("op", ["ConvTranspose", "Gemm"])
+def test_computed_weights_stay(op: str) -> None:
+    net = Net()
+    x = net.input([2, 2, 3, 3] if op == "ConvTranspose" else [2, 2])
+    weight = net.node("Mul", net.normal(2, 2, 3, 3) if op == "ConvTranspose" else net.normal(2, 2),
+                      net.node("ReduceMean", x, axes=list(range(4 if op == "ConvTranspose" else 2))))  # fmt: skip
+    y = net.node("Mul", net.node(op, x, weight), net.constant(2.0))
+    result = rewritten(net.model(y), EAGER)
+    assert not result.changed
+    assert "is computed" in said(result)
+
+
+def test_a_pool_whose_padding_depends_on_open_extents_stays() -> None:
+    net = Net()
+    y = net.node("AveragePool", net.input([1, 2, "h", "w"]), kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER",
+                 count_include_pad=1)  # fmt: skip
+    result = reparameterize(net.model(net.norm(y, 2)), cost=EAGER, prove=False)
+    assert not result.changed
+    assert "auto_pad" in said(result)
+
+
+@pytest.mark.parametrize("wire", ["concat", "split", "shuffle"])
+def test_a_dense_convolution_does_not_pass_what_moves_channels(wire: str) -> None:
+    net = Net()
+    x = net.conv(net.input([1, 4, 6, 6]), 4, 4, 1)
+    if wire == "concat":
+        y = net.node("Concat", x, net.input([1, 2, 6, 6], "y"), axis=1)
+    elif wire == "split":
+        y = net.node("Add", *net.node("Split", x, outputs=2, axis=1))
+    else:
+        middle = net.node("Transpose", net.node("Reshape", x, net.constant([1, 2, 2, 6, 6])), perm=[0, 2, 1, 3, 4])
+        y = net.node("Reshape", middle, net.constant([1, 4, 6, 6]))
+    result = rewritten(net.model(net.node("Relu", y)), EAGER)
+    assert ops(result.proto)["Conv"] == 1
+
+
+def test_channels_that_a_reshape_writes_out_do_not_change_before_it() -> None:
+    net = Net()
+    pooled = net.node("GlobalAveragePool", net.conv(net.input([1, 4, 6, 6]), 4, 8, 1))
+    y = net.node("Reshape", pooled, net.constant([1, 8]))
+    result = rewritten(net.model(net.node("Gemm", y, net.normal(8, 3))), EAGER)
+    assert ops(result.proto)["Conv"] == 1
+
+
+def test_a_concat_with_a_constant_is_no_wire() -> None:
+    net = Net()
+    both = net.node("Concat", net.conv(net.input([1, 4, 6, 6]), 4, 4, 1), net.normal(1, 2, 6, 6), axis=1)
+    assert ops(rewritten(net.model(net.norm(both, 6)), EAGER).proto)["BatchNormalization"] == 1
+
+
+@pytest.mark.parametrize("axes", [[2, 3], [-1, -2]])
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_a_mean_over_space_is_a_wire(axes: list[int], keepdims: int) -> None:
+    for opset in (17, 18):
+        net = Net(opset=opset)
+        x = net.norm(net.node("Relu", net.input([1, 4, 6, 6])), 4)
+        more = {"axes": axes} if opset == 17 else {}
+        inputs = [x] if opset == 17 else [x, net.constant(axes)]
+        y = net.node("ReduceMean", *inputs, keepdims=keepdims, **more)
+        y = net.conv(y, 4, 3, 1) if keepdims else net.node("Gemm", y, net.normal(4, 3))
+        assert "BatchNormalization" not in ops(rewritten(net.model(y), EAGER).proto)
+
+
+def test_pads_with_axes_are_read() -> None:
+    net = Net(opset=18)
+    y = net.node("Pad", net.input([1, 3, 6, 6]), net.constant([1, 0, 2, 1]), "", net.constant([-1, 2]))
+    assert ops(rewritten(net.model(net.conv(y, 3, 4, 3)), EAGER).proto) == {"Conv": 1}
+
+
+def test_a_factor_that_is_stored_for_every_pixel_is_one_a_channel() -> None:
+    net = Net()
+    y = net.conv(net.input([1, 3, 6, 6]), 3, 2, 3)
+    whole = np.broadcast_to(np.array([2.0, 3.0]).reshape(1, 2, 1, 1), (1, 2, 4, 4))
+    assert ops(rewritten(net.model(net.node("Mul", y, net.constant(whole))), EAGER).proto) == {"Conv": 1}

@@ -8,15 +8,16 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from benchmarks.peers.priority import settle
 
 SOURCE = Path(__file__).with_name("roofline.c")
 GEMM = """
-import os, sys, time
-cores = list(map(int, sys.argv[1].split(",")))
-os.sched_setaffinity(0, cores)
+import sys, time
 import torch
-torch.set_num_threads(len(cores))
+torch.set_num_threads(int(sys.argv[1]))
 a = torch.rand(1024, 1024)
 times = []
 for _ in range(20):
@@ -49,8 +50,7 @@ def measure(cores: Sequence[int], peers_python: Path, nice: int = 0) -> Roofline
         program = Path(folder, "roofline")
         compiler = [sys.executable, "-m", "ziglang", "cc", "-O3", "-march=native", "-ffp-contract=fast"]
         subprocess.run([*compiler, SOURCE, "-o", program], check=True, capture_output=True)
-        commands = [["nice", "-n", str(nice), "taskset", "-c", str(core), str(program)] for core in cores]
-        copies = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+        copies = [_start([str(program)], [core], nice) for core in cores]
         answers = [json.loads(copy.communicate()[0]) for copy in copies]
     return Roofline(
         cores=len(cores),
@@ -61,6 +61,13 @@ def measure(cores: Sequence[int], peers_python: Path, nice: int = 0) -> Roofline
 
 
 def _gemm(cores: Sequence[int], python: Path, nice: int) -> float | None:
-    command = ["nice", "-n", str(nice), str(python), "-c", GEMM, ",".join(map(str, cores))]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return float(done.stdout) if done.returncode == 0 else None
+    product = _start([str(python), "-c", GEMM, str(len(cores))], cores, nice)
+    answer, _ = product.communicate()
+    return float(answer) if product.returncode == 0 else None
+
+
+def _start(command: Sequence[str], cores: Sequence[int], nice: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+        preexec_fn=partial(settle, cores, nice),
+    )  # fmt: skip

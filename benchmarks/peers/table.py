@@ -37,15 +37,18 @@ def show(findings: Findings, runtimes: Sequence[str], console: Console | None = 
     )
     for threads in sorted({row.threads for row in findings.rows}):
         rows = [row for row in findings.rows if row.threads == threads]
-        console.print(_latencies(rows, threads, runtimes, notes))
+        waiting = f"waiting for a core, % of time (bursts that count), {threads} thread(s)"
+        for table in (
+            _latencies(rows, threads, runtimes, notes),
+            _matrix(f"min / p90, ms, {threads} thread(s)", rows, runtimes, _spread, notes),
+            _matrix(waiting, rows, runtimes, _waiting, notes),
+        ):
+            console.print("", table)
         console.print(_mean(findings, threads))
-        console.print(_matrix(f"min / p90, ms, {threads} thread(s)", rows, runtimes, _spread, notes))
-        console.print(_matrix(f"waiting for a core, % of time, {threads} thread(s)", rows, runtimes, _waiting, notes))
     first = min((row.threads for row in findings.rows), default=0)
     rows = [row for row in findings.rows if row.threads == first]
-    console.print(_matrix("relative error: max|a - onnxruntime| / max|onnxruntime|", rows, runtimes, _error, notes))
-    console.print(_footprints(findings, notes))
-    console.print(_rooflines(findings))
+    errors = _matrix("relative error: max|a - onnxruntime| / max|onnxruntime|", rows, runtimes, _error, notes)
+    console.print("", errors, "", _footprints(findings, notes), "", _rooflines(findings), "")
     for line in (*notes.lines(), *_legend()):
         console.print(line)
 
@@ -131,7 +134,7 @@ def _rooflines(findings: Findings) -> Table:
 
 
 def _table(title: str, headings: Sequence[str]) -> Table:
-    table = Table(title=f"\n{title}\n", title_justify="left", title_style="", header_style="", box=MARKDOWN)
+    table = Table(title=title, title_justify="left", title_style="", header_style="", box=MARKDOWN)
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="right" if number else "left", no_wrap=True)
     return table

@@ -21,6 +21,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from benchmarks.peers.case import Case, Run, Runtime
+from benchmarks.peers.priority import settle
 
 UNTIMED = 2
 
@@ -104,8 +105,7 @@ def _answer(answers: TextIO, what: dict[str, Any]) -> None:
 
 
 def main(verb: str, source: str, case: str, folder: str, threads: str, cores: str, nice: str) -> None:
-    os.sched_setaffinity(0, map(int, cores.split(",")))
-    os.setpriority(os.PRIO_PROCESS, 0, int(nice))
+    settle(map(int, cores.split(",")), int(nice))
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     module, _, name = source.partition(":")

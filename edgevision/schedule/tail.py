@@ -43,7 +43,7 @@ class Tail:
             return anchored
         return rebuild(self.last.value, dict(zip(self.last.axes, at, strict=True)), element)
 
-    def store(self, prefix: Sequence[Expr], channel: Expr, acc: Buffer, width: int, first: int = 0) -> None:
+    def store(self, prefix: Sequence[Expr], channel: Expr, acc: Buffer, width: int, first: Expr = 0) -> None:
         """Write ``width`` results, lanes ``first`` and up of an accumulator, to output indices [*prefix, channel
         ...]."""
         if width == 1:

@@ -31,6 +31,7 @@ from edgevision.schedule.register_tile import (
     load,
     loop,
     read,
+    serial,
     split_index,
     store,
     write,
@@ -337,43 +338,51 @@ def _finish(
     channel: Expr,
     used: int,
 ) -> None:
-    """Outputs of one tile: A^T M A, then what was fused behind the convolution."""
-    g, size, m = plan.geometry, plan.size, plan.outputs
+    """Outputs of one tile: A^T M A, then what was fused behind the convolution, a row of outputs at a time."""
+    whole, rest = divmod(used, plan.width)
     width = sum(v.width for v in vectors)
-    image, ty, tx = split_index(number, (g.n, plan.rows, plan.columns))
-    matrix = plan.matrices.output
-    for v in vectors:
-        half = []
-        for b in range(size):
-            column = [
-                T.Bind(load(products, [((a * size + b) * plan.chunk + t) * width + v.offset], v.width))
-                for a in range(size)
-            ]
-            half.append([T.Bind(combine(matrix[y], column, v.width)) for y in range(m)])
-        for y in range(m):
-            for x in range(m):
-                acc = accumulator(v.width)
-                write(acc, combine(matrix[x], [half[b][y] for b in range(size)], v.width), v.width)
-                at = (image, ty * m + y, tx * m + x)
-                _store_inside(plan, tail, at, channel + v.offset, acc, min(v.width, used - v.offset))
+
+    def vector(q: Expr, lanes_used: int) -> None:
+        half = _half(plan, products, t, width, q * plan.width)
+        for y in range(plan.outputs):
+            row = T.alloc_buffer((plan.outputs * plan.width,), "float32", layout=None)
+            for x in range(plan.outputs):
+                value = combine(plan.matrices.output[x], [column[y] for column in half], plan.width)
+                store(row, [x * plan.width], value, plan.width)
+            _store_row(plan, tail, row, number, y, channel + q * plan.width, lanes_used)
+
+    loop(whole, lambda q: vector(q, plan.width))
+    if rest:
+        vector(T.int64(whole), rest)
 
 
-def _store_inside(plan: Plan, tail: Tail, at: tuple[Expr, Expr, Expr], channel: Expr, acc: Buffer, used: int) -> None:
+def _half(plan: Plan, products: Buffer, t: Expr, width: int, offset: Expr) -> list[list[Expr]]:
+    """A^T M for one channel vector: [column of points][row of outputs]."""
+    size, half = plan.size, []
+    for b in range(size):
+        places = [((a * size + b) * plan.chunk + t) * width + offset for a in range(size)]
+        column = [T.Bind(load(products, [place], plan.width)) for place in places]
+        half.append([T.Bind(combine(line, column, plan.width)) for line in plan.matrices.output])
+    return half
+
+
+def _store_row(plan: Plan, tail: Tail, row: Buffer, number: Expr, y: int, channel: Expr, used: int) -> None:
     """Tiles at the lower and right edge may reach beyond the image, the last vector beyond the channels."""
-    g = plan.geometry
+    g, m = plan.geometry, plan.outputs
+    image, ty, tx = split_index(number, (g.n, plan.rows, plan.columns))
 
-    def pieces() -> None:
+    def pixel(x: Expr) -> None:
         for v in lanes(used, plan.width):
-            tail.store(list(at), channel + v.offset, acc, v.width, v.offset)
+            at = [image, ty * m + y, tx * m + x]
+            tail.store(at, channel + v.offset, row, v.width, x * plan.width + v.offset)
 
-    conditions = []
-    if g.ho % plan.outputs:
-        conditions.append(at[1] < g.ho)
-    if g.wo % plan.outputs:
-        conditions.append(at[2] < g.wo)
-    if not conditions:
-        pieces()
+    def pixels() -> None:
+        inside = m if g.wo % m == 0 else T.min(T.int64(m), g.wo - tx * m)
+        with serial(inside) as x:
+            pixel(x)
+
+    if g.ho % m == 0:
+        pixels()
         return
-    inside = conditions[0] if len(conditions) == 1 else T.And(*conditions)
-    with T.If(inside), T.Then():
-        pieces()
+    with T.If(ty * m + y < g.ho), T.Then():
+        pixels()

@@ -1,7 +1,7 @@
 """Mutation testing of edgevision/rewrite/reparam: python -m tests.rewrite.mutation [MODULE...]
 
-Each mutant is one change of one module; the tests run over it in a forked child and should fail. A guard is an `if` whose
-body only leaves (return, continue, break); its mutant never takes it.
+Each mutant is one change of one module; the tests run over it in a forked child and should fail. A guard is an `if`
+whose body only leaves (return, continue, break); its mutant never takes it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ import pytest
 
 PACKAGE = "edgevision.rewrite.reparam"
 FOLDER = Path(__file__).parents[2] / "edgevision" / "rewrite" / "reparam"
-TESTS = ("test_algebra.py", "test_blocks.py", "test_near_misses.py")
+TESTS = ("test_algebra.py", "test_blocks.py", "test_near_misses.py", "test_certificate.py", "test_whole.py", "test_property.py",
+         "test_backend_nodes.py")  # fmt: skip
 MODULES = ("adding", "composing", "shrinking", "linear_form", "windows", "arithmetic", "wires", "moves", "search", "emit",
            "spelling", "reading", "constants", "extents", "certificate", "rewriting")  # fmt: skip
 TIMEOUT_S = 120

@@ -1,4 +1,4 @@
-"""The ONNX backend's own node tests: whatever the operator, rank or type, nothing fails and nothing changes its value."""
+"""The ONNX backend's own node tests: whatever the operator, rank or type, nothing fails and no value changes."""
 
 from __future__ import annotations
 

@@ -115,10 +115,9 @@ def _wire(
 
 
 def behind(wire: Wire, forms: Sequence[LinearForm]) -> tuple[LinearForm, ...] | None:
-    """For forms before each input of ``wire``, those that do the same behind each output; None if they do not pass."""
+    """For pointwise forms before each input of ``wire``, those that do the same behind each output; None if they do not
+    pass."""
     first = forms[0]
-    if not all(form.pointwise and form.bias_extents is None for form in forms):
-        return None
     if wire.kind in ("mean", "relayout"):
         shape_is_written_out = any(proto.op_type == "Reshape" for proto in wire.protos)
         if shape_is_written_out and first.inputs != first.outputs:

@@ -92,10 +92,7 @@ class Emitter:
             return value
         value = self.in_order(value)
         stored = last_shape(value.shape)
-        if moves_nothing(value.shape):
-            var = self.reshape(value.var, stored)
-        else:
-            var = self.transpose(value.var, to_last(value.rank))
+        var = self.reshape(value.var, stored) if moves_nothing(value.shape) else self.transpose(value.var, to_last(value.rank))
         return Placed(var=var, shape=value.shape, dtype=value.dtype, channels_last=True)
 
     # --- emission ----------------------------------------------------------------------------------------------------

@@ -31,10 +31,7 @@ def merged(dense: ConvBN, pointwise: ConvBN, *, pooled: bool) -> nn.Conv2d:
     """
     kernel, bias = folded_kernel(dense.conv, dense.bn)
     taps, shift = folded_kernel(pointwise.conv, pointwise.bn)
-    if pooled:
-        taps = nn.functional.pad(taps.expand(-1, -1, 2, 2) / 4, (1, 0, 1, 0))
-    else:
-        taps = nn.functional.pad(taps, (1, 1, 1, 1))
+    taps = nn.functional.pad(taps.expand(-1, -1, 2, 2) / 4, (1, 0, 1, 0)) if pooled else nn.functional.pad(taps, (1, 1, 1, 1))
     return with_kernel(dense.conv, kernel + taps, bias + shift)
 
 

@@ -65,19 +65,18 @@ def top_k_kernel(shape: Shape, axis: int, dtype: str, k: int, *, is_max: bool) -
                     better = value > held if is_max else value < held
                     return tirx.if_then_else(j < i, better, tirx.const(1, "bool"))
 
-                with T.If(beats(T.int64(k - 1))), T.Then():
-                    with T.serial(T.int64(k)) as back:
-                        j = T.Bind(T.int64(k - 1) - back)
-                        # Sorted: what slot j - 1 loses moves on to slot j; the first slot that it does not lose ends the run.
-                        moved = tirx.if_then_else(
-                            j > 0,
-                            tirx.if_then_else(
-                                beats(tirx.max(j - 1, T.int64(0))), y[slot(tirx.max(j - 1, T.int64(0)))], i
-                            ),
-                            i,
-                        )
-                        with T.If(beats(j)), T.Then():
-                            T.buffer_store(y, moved, [slot(j)])
+                with T.If(beats(T.int64(k - 1))), T.Then(), T.serial(T.int64(k)) as back:
+                    j = T.Bind(T.int64(k - 1) - back)
+                    # Sorted: what slot j - 1 loses moves on to slot j; the first slot that it does not lose ends the run.
+                    moved = tirx.if_then_else(
+                        j > 0,
+                        tirx.if_then_else(
+                            beats(tirx.max(j - 1, T.int64(0))), y[slot(tirx.max(j - 1, T.int64(0)))], i
+                        ),
+                        i,
+                    )
+                    with T.If(beats(j)), T.Then():
+                        T.buffer_store(y, moved, [slot(j)])
 
     return _kernel("topk", [(prod(shape), dtype)], (outer * k * inner, "int64"), body)
 

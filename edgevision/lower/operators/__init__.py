@@ -8,7 +8,16 @@ from edgevision.lower.compute.elementwise import BINARY, UNARY
 from edgevision.lower.emitter import Emitter
 from edgevision.lower.node import Node
 from edgevision.lower.operators import (
-    convolution, elementwise, indexing, movement, normalization, pooling, products, reduction, resize, sampling,
+    convolution,
+    elementwise,
+    indexing,
+    movement,
+    normalization,
+    pooling,
+    products,
+    reduction,
+    resize,
+    sampling,
 )  # fmt: skip
 
 Emit = Callable[[Emitter, Node], None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from tvm import te
 
 from edgevision.lower.compute import convolution as compute
@@ -102,7 +103,7 @@ def _turned(e: Emitter, kernel: Any, groups: int) -> Any:
     array = constant_array(kernel)
     if array is not None:
         grouped = array.reshape(groups, ci // groups, columns, *extents)
-        turned = grouped[(..., *(slice(None, None, -1) for _ in extents))]
+        turned = np.flip(grouped, tuple(range(3, 3 + len(extents))))
         order = (*range(3, 3 + len(extents)), 1, 0, 2)
         return e.array(turned.transpose(order).reshape(*extents, ci // groups, groups * columns))
 

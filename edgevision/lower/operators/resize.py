@@ -108,7 +108,7 @@ def _nearest(at: np.ndarray, mode: str) -> np.ndarray:
         "floor": np.floor(at),
         "ceil": np.ceil(at),
     }[mode]
-    return rounded.astype(int)
+    return np.asarray(rounded, np.int64)
 
 
 def _cubic(t: np.ndarray, a: float) -> np.ndarray:

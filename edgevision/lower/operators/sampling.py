@@ -60,10 +60,7 @@ def affine_grid(e: Emitter, node: Node) -> None:
     """
     theta, extents = e.plain(node.inputs[0]), e.shape(node.outputs[0])[1:-1]
     axes = [np.arange(n) for n in extents]
-    if node["align_corners"]:
-        lines = [2 * i / max(len(i) - 1, 1) - 1 for i in axes]
-    else:
-        lines = [(2 * i + 1) / len(i) - 1 for i in axes]
+    lines = [2 * i / max(len(i) - 1, 1) - 1 for i in axes] if node["align_corners"] else [(2 * i + 1) / len(i) - 1 for i in axes]
     mesh = np.meshgrid(*lines, indexing="ij")
     points = np.stack([*mesh[::-1], np.ones(extents)], axis=-1).astype(theta.dtype)
 

@@ -24,6 +24,8 @@ LEAST_KEPT = 0.1
 """Share of a layer's channels that stays whatever the budget: narrower layers are seldom worth their network."""
 MOST_RUNGS = 24
 """Rungs of a ladder of several cells; each is an integer program of milliseconds."""
+MOST_NODES = 2000
+"""Of the branch and bound for one rung; a count, so that the same input gives the same widths on any machine."""
 Counts = tuple[int, ...]
 
 
@@ -222,7 +224,7 @@ def _solve(
     whole = np.ones(columns)
     whole[cells : 2 * cells] = 0
     limits = LinearConstraint(matrix, [low for _, low, _ in rows], [high for _, _, high in rows])
-    found = milp(cost, integrality=whole, bounds=Bounds(0, upper), constraints=limits, options={"time_limit": 10})
+    found = milp(cost, integrality=whole, bounds=Bounds(0, upper), constraints=limits, options={"node_limit": MOST_NODES})
     if found.x is None:
         return None
     return tuple(round(value) for value in found.x[:cells])

@@ -95,7 +95,8 @@ class _State:
 
 
 def _uniform(state: _State, share: float) -> list[int]:
-    """Bisection over the share of its width that every ladder keeps."""
+    """Bisection over the share of its width that every ladder keeps; where all of them step at once, as many ladders as
+    the budget allows stay above the step, the last layers first."""
 
     def places(kept: float) -> list[int]:
         return [
@@ -107,7 +108,12 @@ def _uniform(state: _State, share: float) -> list[int]:
     for _ in range(30):
         middle = (low + high) / 2
         low, high = (middle, high) if state.share(places(middle)) <= share else (low, middle)
-    return places(low)
+    chosen, above = places(low), places(high)
+    for index in reversed(range(len(chosen))):
+        if above[index] < chosen[index]:
+            raised = [*chosen[:index], above[index], *chosen[index + 1 :]]
+            chosen = raised if state.share(raised) <= share else chosen
+    return chosen
 
 
 def _global(state: _State, score: Mapping[int, float], share: float) -> list[int]:

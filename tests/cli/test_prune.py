@@ -1,0 +1,169 @@
+"""`edgevision prune` and `edgevision.prune`: from file to file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+
+import edgevision
+from edgevision.cli.main import main
+from edgevision.errors import EdgevisionError, InputError
+from edgevision.pipeline import Options, compile_model
+from edgevision.pruning import ConflictError
+from edgevision.report.json import SCHEMA
+from edgevision.zoo.saving import OutputError
+from tests.pages import save_model
+from tests.rewrite.nets import Net
+from tests.rewrite.prune.styles import STYLES
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """[batch, 3, 32, 32] -> [batch, 10]: layers of 16 and 32 channels."""
+    save_model(tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+Command = Callable[..., tuple[str, str]]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs `edgevision prune` and returns what it printed on stdout and stderr."""
+
+    def run(*words: object, status: int = 0) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["edgevision", "prune", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        assert ended.value.code == status, printed.err
+        return printed.out, printed.err
+
+    return run
+
+
+def widths(path: Path) -> dict[str, int]:
+    proto = onnx.load(path)
+    return {tensor.name: tensor.dims[0] for tensor in proto.graph.initializer if len(tensor.dims) == 4}
+
+
+def test_a_file_becomes_a_smaller_file(model: Path, tmp_path: Path, command: Command) -> None:
+    out = tmp_path / "out.onnx"
+    printed, _ = command(model, "-o", out, "--keep", 0.5, "--input-shape", "1,3,32,32", "--explain")
+    assert "requested: 50.0% of the channels; achieved: 50.0%" in printed
+    assert "10 channels stay: output 'scores' of the network" in printed
+    assert printed.rstrip().endswith(str(out))
+    assert sorted(widths(out).values()) == [8, 8, 16]
+    onnx.checker.check_model(str(out), full_check=True)
+    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+    assert session.run(None, {"image": np.ones((1, 3, 32, 32), np.float32)})[0].shape == (1, 10)
+
+
+def test_the_report_fits_the_schema(model: Path, tmp_path: Path, command: Command) -> None:
+    import jsonschema
+
+    for words in (("--macs", 0.6), ("--lossless",)):
+        printed, _ = command(model, "-o", tmp_path / "out.onnx", "--input-shape", "1,3,32,32", "--json", *words)
+        report = json.loads(printed)
+        jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(report)
+        assert report["kind"] == "pruning"
+    assert report["dead"] == {"removed": 0, "kept": 0, "near": []} and report["achieved"] == 1
+
+
+def test_lossless_says_what_it_found(model: Path, tmp_path: Path, command: Command) -> None:
+    proto = onnx.load(model)
+    tensor = next(each for each in proto.graph.initializer if each.name == "pointwise")
+    weight = numpy_helper.to_array(tensor).copy()
+    weight[:9] = 0
+    tensor.CopyFrom(numpy_helper.from_array(weight, "pointwise"))
+    onnx.save(proto, model)
+    out = tmp_path / "out.onnx"
+    printed, _ = command(model, "-o", out, "--lossless", "--input-shape", "1,3,32,32")
+    assert "8 dead channels removed" in printed and "1 dead channels stay" in printed
+    assert "nearly dead: 9 of 32 filters" in printed
+    feeds = {"image": np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)}
+    before, after = (
+        onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, feeds)[0]
+        for path in (model, out)
+    )
+    assert np.abs(before - after).max() <= 1e-6 * np.abs(before).max()
+
+
+WRONG = {
+    "nothing asked": ((), "none was given"),
+    "two things asked": (("--keep", "0.5", "--macs", "0.5"), "--keep and --macs was given"),
+    "a share above 1": (("--keep", "1.5"), "between 0 and 1"),
+    "a share of 0": (("--params", "0"), "between 0 and 1"),
+    "a budget out of reach": (("--macs", "0.01"), "is the least"),
+    "an unknown name": (("--keep", "0.5", "--freeze", "nothing"), "unknown node or tensor to freeze 'nothing'"),
+    "nothing prunable": (("--keep", "0.5", "--round-to", "64"), "nothing can be pruned"),
+    "bn without BatchNormalization": (("--keep", "0.5", "--importance", "bn"), "importance bn"),
+    "a range for nothing": (("--keep", "0.5", "--input-range", "0,1"), "--input-range tells --lossless"),
+    "an empty range": (("--lossless", "--input-range", "1,0"), "least and the largest"),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG.values(), ids=WRONG)
+def test_bad_input_is_one_line_and_writes_nothing(
+    words: tuple[str, ...], said: str, model: Path, command: Command
+) -> None:
+    _, error = command(model, "-o", model.parent / "out.onnx", "--input-shape", "1,3,32,32", *words, status=2)
+    assert said in error
+    assert [path.name for path in model.parent.iterdir()] == ["model.onnx"]
+
+
+def test_files_that_cannot_be_read_or_written(model: Path, tmp_path: Path) -> None:
+    for source, output in ((tmp_path / "none.onnx", tmp_path / "out.onnx"), (model, tmp_path / "none" / "out.onnx")):
+        with pytest.raises(EdgevisionError) as caught:
+            edgevision.prune(source, output, keep=0.5, input_shapes={"image": (1, 3, 32, 32)})
+        assert caught.value.exit_code == 2
+    with pytest.raises(OutputError):
+        edgevision.prune(model, tmp_path, keep=0.5)
+
+
+def test_an_own_importance_from_python(model: Path) -> None:
+    shapes = {"image": (1, 3, 32, 32)}
+    first = edgevision.prune(model, keep=0.5, input_shapes=shapes, importance=lambda each: -np.arange(len(each.weight)))
+    before, after = (
+        next(numpy_helper.to_array(t) for t in proto.graph.initializer if list(t.dims[1:]) == [3, 3, 3])
+        for proto in (first.model.proto, first.pruned.proto)
+    )
+    assert np.array_equal(before[:8], after)
+    assert first.after.macs < first.before.macs
+    with pytest.raises(ConflictError):
+        edgevision.prune(model, keep=0.5, lossless=True)
+    with pytest.raises(InputError):
+        edgevision.prune(model, keep=2.0)
+
+
+def test_gamma_is_read_from_the_original_file() -> None:
+    """Ingest folds BatchNormalization into the weights; its scale still decides."""
+    net = Net(dtype=np.float32)
+    gamma = np.r_[np.full(8, 2.0), np.full(8, 1.0)]
+    weight = net.random.standard_normal((16, 3, 1, 1))
+    weight[:8] *= 1e-3
+    x = net.node("Conv", net.input([1, 3, 6, 6]), net.constant(weight))
+    rest = [net.constant(values) for values in (gamma, np.zeros(16), np.zeros(16), np.ones(16))]
+    x = net.node("Relu", net.node("BatchNormalization", x, *rest))
+    proto = net.model(net.conv(x, 16, 2, 1))
+    result = edgevision.prune(proto, keep=0.5, importance="bn")
+    assert "BatchNormalization" not in {node.op_type for node in result.model.proto.graph.node}
+    (kept,) = (numpy_helper.to_array(t) for t in result.pruned.proto.graph.initializer if t.dims[:2] == [8, 3])
+    assert np.abs(kept).max() < 0.1
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("name", STYLES)
+def test_a_pruned_network_compiles_and_verifies(name: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.onnx"
+    edgevision.prune(STYLES[name](), out, keep=0.5)
+    (outcome,) = compile_model(out, ["native"], Options(output=tmp_path / "built", measure=False)).outcomes
+    assert outcome.verification.passed

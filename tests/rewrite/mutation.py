@@ -28,8 +28,8 @@ import pytest
 
 PACKAGE = "edgevision.rewrite.reparam"
 FOLDER = Path(__file__).parents[2] / "edgevision" / "rewrite" / "reparam"
-TESTS = ("test_algebra.py", "test_blocks.py", "test_near_misses.py", "test_certificate.py", "test_whole.py", "test_property.py",
-         "test_backend_nodes.py")  # fmt: skip
+QUICK = ("test_algebra.py", "test_near_misses.py", "test_blocks.py")
+THOROUGH = ("test_whole.py", "test_certificate.py", "test_property.py", "test_backend_nodes.py")
 MODULES = ("adding", "composing", "shrinking", "linear_form", "windows", "arithmetic", "wires", "moves", "search", "emit",
            "spelling", "reading", "constants", "extents", "certificate", "rewriting")  # fmt: skip
 TIMEOUT_S = 120
@@ -84,6 +84,10 @@ class _Loader(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def survives(mutant: Mutant | None) -> bool:
     """True if every test passes with the mutant, or with none."""
+    return _passes(mutant, QUICK) and _passes(mutant, THOROUGH)
+
+
+def _passes(mutant: Mutant | None, tests: Sequence[str]) -> bool:
     child = os.fork()
     if child == 0:
         os.setsid()
@@ -92,7 +96,7 @@ def survives(mutant: Mutant | None) -> bool:
         os.dup2(null, 2)
         if mutant is not None:
             sys.meta_path.insert(0, _Loader(mutant))
-        paths = [str(Path(__file__).parent / name) for name in TESTS]
+        paths = [str(Path(__file__).parent / name) for name in tests]
         os._exit(int(pytest.main([*paths, "-x", "-q", "-n0", "-p", "no:cacheprovider", "-m", "not large"])))
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:

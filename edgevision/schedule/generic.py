@@ -6,11 +6,14 @@ Vector code is left to LLVM, which sees restrict pointers and constant extents.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tvm
 from tvm import s_tir, tirx
 from tvm.s_tir.schedule import ScheduleError
 
 from edgevision.schedule.scheduled import Scheduled
+from edgevision.schedule.workload import rebuild
 
 PARALLEL_ELEMENTS = 16_384
 """Results x reduction steps below which a stage stays on one thread (about 5 us of work, the cost of waking a second
@@ -29,14 +32,31 @@ def schedule(func: tirx.PrimFunc) -> Scheduled:
 
 
 def _inline(sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV) -> None:
-    """Compute an elementwise stage inside its consumer when that is the only one and reads each element once."""
+    """Compute an elementwise stage inside its consumer when that is the only one and reads it in one place."""
     consumers = sch.get_consumers(block)
     if len(consumers) != 1 or _reduces(sch, block) or _reduces(sch, consumers[0]):
+        return
+    if _reads(sch.get(consumers[0]).body, sch.get(block).writes[0].source) != 1:
         return
     try:
         sch.compute_inline(block)
     except ScheduleError:
         return
+
+
+def _reads(body: tirx.Stmt, buffer: tirx.Buffer) -> int:
+    """In how many places ``body`` reads ``buffer``: each would become a copy of what computes it."""
+    places = 0
+
+    def load(source: tirx.Buffer, indices: Sequence[tirx.PrimExpr]) -> tirx.PrimExpr:
+        nonlocal places
+        places += int(source.same_as(buffer))
+        return source[tuple(indices)]
+
+    if not isinstance(body, tirx.BufferStore):
+        return 0
+    rebuild(body.value, {}, load)
+    return places
 
 
 def _reduces(sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV) -> bool:

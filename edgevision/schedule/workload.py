@@ -96,12 +96,16 @@ def _stage(nest: Any) -> Stage | None:
 
 
 def rebuild(expr: Expr, variables: Mapping[Any, Expr], load: Callable[[Buffer, Sequence[Expr]], Expr]) -> Expr:
-    """``expr`` with each variable replaced and every element read handed to ``load(buffer, indices)``."""
+    """``expr`` with each variable replaced and every element read handed to ``load(buffer, indices)``.
+
+    What a Let defines gets a new name: TVM wants one definition a function, and an expression may be rebuilt many times in it.
+    """
+    names = dict(variables)
 
     def visit(e: Expr) -> Expr:
         kind = type(e).__name__
         if kind == "Var":
-            return variables.get(e, e)
+            return names.get(e, e)
         if kind in ("IntImm", "FloatImm", "StringImm"):
             return e
         if kind == "TensorLoad":
@@ -114,6 +118,10 @@ def rebuild(expr: Expr, variables: Mapping[Any, Expr], load: Callable[[Buffer, S
             return tirx.Not(visit(e.a))
         if kind == "Call":
             return tvm.ir.Call(e.op, [visit(a) for a in e.args], e.attrs, ret_ty=e.ty)
+        if kind == "Let":
+            value = visit(e.value)
+            names[e.var] = tirx.Var(e.var.name, e.var.ty)
+            return tirx.Let(names[e.var], value, visit(e.body))
         return getattr(tirx, kind)(visit(e.a), visit(e.b))
 
     return visit(expr)

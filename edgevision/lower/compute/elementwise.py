@@ -1,6 +1,6 @@
-"""Elementwise functions on scalars of tensor expressions, vectorisable: no library call for float32 exp, tanh, erf and what uses them.
+"""ONNX's elementwise operators: one element of each operand in, one out.
 
-Accuracy against float64, float32 arguments: see tests/lower/test_elementwise.py.
+An operand may be read several times in a formula: `operators.elementwise` hands in a name for it.
 """
 
 from __future__ import annotations
@@ -11,123 +11,11 @@ from typing import Any
 
 from tvm import tirx
 
+from edgevision.lower.compute import functions
+from edgevision.lower.compute.scalar import absolute, clip, const, dtype, is_nan, let, maximum
+
 Expr = Any
-
-
-def const(value: float, like: Expr) -> Expr:
-    return tirx.const(value, dtype(like))
-
-
-def dtype(x: Expr) -> str:
-    return str(x.ty.dtype) if hasattr(x, "ty") else str(x.dtype)
-
-
-def is_nan(x: Expr) -> Expr:
-    # x != x is folded to false before LLVM sees it.
-    return tirx.isnan(x)
-
-
-def polynomial(x: Expr, coefficients: tuple[float, ...]) -> Expr:
-    """Horner's rule, highest power first."""
-    total = const(coefficients[0], x)
-    for c in coefficients[1:]:
-        total = total * x + const(c, x)
-    return total
-
-
-def lowest(kind: str) -> Expr:
-    """What no element is below."""
-    return tirx.const(-math.inf, kind) if "float" in kind else tirx.min_value(kind)
-
-
-def maximum(x: Expr, bound: Expr) -> Expr:
-    """max that hands NaN in ``x`` on."""
-    return tirx.Select(x < bound, bound, x)
-
-
-def minimum(x: Expr, bound: Expr) -> Expr:
-    return tirx.Select(x > bound, bound, x)
-
-
-def clip(x: Expr, low: Expr | None, high: Expr | None) -> Expr:
-    if low is not None:
-        x = maximum(x, low)
-    return minimum(x, high) if high is not None else x
-
-
-def exp(x: Expr) -> Expr:
-    """e**x = 2**n * e**r with n = round(x / ln 2), |r| <= ln 2 / 2; degree 6 (Cephes expf), denormals and infinities included."""
-    if dtype(x) != "float32":
-        return tirx.exp(x)
-    bounded = tirx.min(tirx.max(x, const(-104.0, x)), const(89.0, x))
-    n = tirx.floor(bounded * const(1.44269504088896341, x) + const(0.5, x))
-    r = bounded - n * const(0.693359375, x) - n * const(-2.12194440e-4, x)
-    series = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
-    value = polynomial(r, series) * r * r + r + const(1.0, x)
-    whole = tirx.Cast("int32", n)
-    half = whole >> tirx.const(1, "int32")
-    scaled = value * _power_of_two(half) * _power_of_two(whole - half)
-    return tirx.Select(is_nan(x), x, scaled)
-
-
-def _power_of_two(n: Expr) -> Expr:
-    """2.0**n for an int32 n in [-126, 127]."""
-    return tirx.reinterpret("float32", (n + tirx.const(127, "int32")) << tirx.const(23, "int32"))
-
-
-def sigmoid(x: Expr) -> Expr:
-    one = const(1.0, x)
-    return one / (one + exp(-x))
-
-
-def tanh(x: Expr) -> Expr:
-    """Cephes tanhf: a polynomial below 0.625, 1 - 2 / (e**2x + 1) above."""
-    if dtype(x) != "float32":
-        return tirx.tanh(x)
-    z = x * x
-    series = (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
-    small = polynomial(z, series) * z * x + x
-    size = tirx.Select(x < const(0.0, x), -x, x)
-    large = const(1.0, x) - const(2.0, x) / (exp(size + size) + const(1.0, x))
-    return tirx.Select(size < const(0.625, x), small, tirx.Select(x < const(0.0, x), -large, large))
-
-
-def erf(x: Expr) -> Expr:
-    """x * P(x*x) / Q(x*x) on [-4, 4] (Eigen's generic_fast_erf_float), 1 beyond."""
-    if dtype(x) != "float32":
-        return tirx.erf(x)
-    bounded = tirx.min(tirx.max(x, const(-4.0, x)), const(4.0, x))
-    z = bounded * bounded
-    top = (-2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05,
-           -7.34990630326855e-04, -2.95459980854025e-03, -1.60960333262415e-02)  # fmt: skip
-    bottom = (-1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03, -7.37332916720468e-03,
-              -1.42647390514189e-02)  # fmt: skip
-    value = bounded * polynomial(z, top) / polynomial(z, bottom)
-    return tirx.Select(is_nan(x), x, value)
-
-
-def atanh(x: Expr) -> Expr:
-    """log1p(2 x / (1 - x)) / 2: TVM's own log((1 + x) / (1 - x)) loses everything near 0."""
-    return const(0.5, x) * tirx.log1p((x + x) / (const(1.0, x) - x))
-
-
-def softplus(x: Expr) -> Expr:
-    """log(1 + e**x) as max(x, 0) + log1p(e**-|x|)."""
-    zero = const(0.0, x)
-    size = tirx.Select(x < zero, x, -x)
-    return maximum(x, zero) + tirx.log1p(exp(size))
-
-
-def gelu(x: Expr, approximate: str) -> Expr:
-    half = const(0.5, x)
-    if approximate == "tanh":
-        inner = const(math.sqrt(2 / math.pi), x) * (x + const(0.044715, x) * x * x * x)
-        return half * x * (const(1.0, x) + tanh(inner))
-    return half * x * (const(1.0, x) + erf(x * const(math.sqrt(0.5), x)))
-
-
-def hard_sigmoid(x: Expr, alpha: float, beta: float) -> Expr:
-    return clip(const(alpha, x) * x + const(beta, x), const(0.0, x), const(1.0, x))
+Attributes = Mapping[str, Any]
 
 
 def _sign(x: Expr) -> Expr:
@@ -135,20 +23,18 @@ def _sign(x: Expr) -> Expr:
     positive = tirx.Select(x > zero, one, zero)
     if dtype(x).startswith("uint"):
         return positive
-    return tirx.Select(is_nan(x), x, tirx.Select(x < zero, const(-1, x), positive)) if "float" in dtype(x) else (
-        tirx.Select(x < zero, const(-1, x), positive)
-    )  # fmt: skip
+    signed = tirx.Select(x < zero, const(-1, x), positive)
+    return tirx.Select(is_nan(x), x, signed) if "float" in dtype(x) else signed
 
 
 def _elu(x: Expr, alpha: float, gamma: float = 1.0) -> Expr:
-    negative = const(gamma * alpha, x) * (exp(x) - const(1.0, x))
+    negative = const(gamma * alpha, x) * (functions.exp(x) - const(1.0, x))
     return tirx.Select(x < const(0.0, x), negative, x * const(gamma, x) if gamma != 1.0 else x)
 
 
 def _celu(x: Expr, alpha: float) -> Expr:
-    zero = const(0.0, x)
-    negative = const(alpha, x) * (exp(x / const(alpha, x)) - const(1.0, x))
-    return tirx.Select(x < zero, negative, x)
+    negative = const(alpha, x) * (functions.exp(x / const(alpha, x)) - const(1.0, x))
+    return tirx.Select(x < const(0.0, x), negative, x)
 
 
 def _shrink(x: Expr, bias: float, lambd: float) -> Expr:
@@ -156,35 +42,41 @@ def _shrink(x: Expr, bias: float, lambd: float) -> Expr:
     return tirx.Select(below, x + const(bias, x), tirx.Select(above, x - const(bias, x), const(0, x)))
 
 
-def absolute(x: Expr) -> Expr:
-    return x if dtype(x).startswith("uint") else tirx.abs(x)
+def _is_inf(x: Expr, a: Attributes) -> Expr:
+    infinity = const(math.inf, x)
+    found = tirx.const(0, "bool")
+    if a.get("detect_positive", 1):
+        found = tirx.Or(found, x == infinity)
+    if a.get("detect_negative", 1):
+        found = tirx.Or(found, x == -infinity)
+    return found
 
 
-Attributes = Mapping[str, Any]
+def _bound(a: Attributes, key: str, x: Expr) -> Expr | None:
+    return const(a[key], x) if key in a else None
+
 
 UNARY: dict[str, Callable[[Expr, Attributes], Expr]] = {
     "Relu": lambda x, a: maximum(x, const(0, x)),
-    "Clip": lambda x, a: clip(
-        x, const(a["min"], x) if "min" in a else None, const(a["max"], x) if "max" in a else None
-    ),
+    "Clip": lambda x, a: clip(x, _bound(a, "min", x), _bound(a, "max", x)),
     "LeakyRelu": lambda x, a: tirx.Select(x < const(0, x), x * const(a["alpha"], x), x),
     "Elu": lambda x, a: _elu(x, a["alpha"]),
     "Selu": lambda x, a: _elu(x, a["alpha"], a["gamma"]),
     "Celu": lambda x, a: _celu(x, a["alpha"]),
     "ThresholdedRelu": lambda x, a: tirx.Select(x > const(a["alpha"], x), x, const(0, x)),
     "Shrink": lambda x, a: _shrink(x, a["bias"], a["lambd"]),
-    "HardSigmoid": lambda x, a: hard_sigmoid(x, a["alpha"], a["beta"]),
-    "HardSwish": lambda x, a: x * hard_sigmoid(x, 1 / 6, 0.5),
-    "Gelu": lambda x, a: gelu(x, a.get("approximate", "none")),
-    "Mish": lambda x, a: x * tanh(softplus(x)),
-    "Softplus": lambda x, a: softplus(x),
+    "HardSigmoid": lambda x, a: functions.hard_sigmoid(x, a["alpha"], a["beta"]),
+    "HardSwish": lambda x, a: x * functions.hard_sigmoid(x, 1 / 6, 0.5),
+    "Gelu": lambda x, a: functions.gelu(x, a.get("approximate", "none")),
+    "Mish": lambda x, a: functions.mish(x),
+    "Softplus": lambda x, a: functions.softplus(x),
     "Softsign": lambda x, a: x / (const(1.0, x) + tirx.abs(x)),
-    "Sigmoid": lambda x, a: sigmoid(x),
-    "Swish": lambda x, a: x * sigmoid(x * const(a.get("alpha", 1.0), x)),
-    "edgevision::Silu": lambda x, a: x * sigmoid(x),
-    "Tanh": lambda x, a: tanh(x),
-    "Erf": lambda x, a: erf(x),
-    "Exp": lambda x, a: exp(x),
+    "Sigmoid": lambda x, a: functions.sigmoid(x),
+    "Swish": lambda x, a: x * functions.sigmoid(x * const(a.get("alpha", 1.0), x)),
+    "edgevision::Silu": lambda x, a: functions.silu(x),
+    "Tanh": lambda x, a: functions.tanh(x),
+    "Erf": lambda x, a: functions.erf(x),
+    "Exp": lambda x, a: functions.exp(x),
     "Log": lambda x, a: tirx.log(x),
     "Sqrt": lambda x, a: tirx.sqrt(x),
     "Reciprocal": lambda x, a: const(1.0, x) / x,
@@ -204,23 +96,13 @@ UNARY: dict[str, Callable[[Expr, Attributes], Expr]] = {
     "Cosh": lambda x, a: tirx.cosh(x),
     "Asinh": lambda x, a: tirx.asinh(x),
     "Acosh": lambda x, a: tirx.acosh(x),
-    "Atanh": lambda x, a: atanh(x),
+    "Atanh": lambda x, a: functions.atanh(x),
     "Not": lambda x, a: tirx.Not(x),
     "IsNaN": lambda x, a: is_nan(x),
     "IsInf": lambda x, a: _is_inf(x, a),
     "BitwiseNot": lambda x, a: tirx.bitwise_not(x),
 }
-"""ONNX operator -> f(x, attributes), one element in, one out."""
-
-
-def _is_inf(x: Expr, a: Attributes) -> Expr:
-    infinity = const(math.inf, x)
-    found = tirx.const(False, "bool")  # noqa: FBT003
-    if a.get("detect_positive", 1):
-        found = tirx.Or(found, x == infinity)
-    if a.get("detect_negative", 1):
-        found = tirx.Or(found, x == -infinity)
-    return found
+"""ONNX operator -> f(x, attributes)."""
 
 
 def _integer(x: Expr) -> bool:
@@ -240,8 +122,12 @@ def _modulo(a: Expr, b: Expr, fmod: int) -> Expr:
     if fmod:
         return rest
     zero = const(0, a)
-    wrong_sign = tirx.any(tirx.all(rest < zero, b > zero), tirx.all(rest > zero, b < zero))
-    return tirx.Select(wrong_sign, rest + b, rest)
+
+    def corrected(r: Expr) -> Expr:
+        wrong_sign = tirx.any(tirx.all(r < zero, b > zero), tirx.all(r > zero, b < zero))
+        return tirx.Select(wrong_sign, r + b, r)
+
+    return let(rest, corrected)
 
 
 def _power(a: Expr, b: Expr) -> Expr:
@@ -258,12 +144,12 @@ def _equal(a: Expr, b: Expr) -> Expr:
     return tirx.Or(tirx.And(a, b), tirx.And(tirx.Not(a), tirx.Not(b)))
 
 
-def _largest(a: Expr, b: Expr) -> Expr:
+def largest(a: Expr, b: Expr) -> Expr:
     """max with NaN from either side."""
     return tirx.max(a, b) if _integer(a) else tirx.Select(is_nan(a), a, tirx.Select(a > b, a, b))
 
 
-def _smallest(a: Expr, b: Expr) -> Expr:
+def smallest(a: Expr, b: Expr) -> Expr:
     return tirx.min(a, b) if _integer(a) else tirx.Select(is_nan(a), a, tirx.Select(a < b, a, b))
 
 
@@ -274,8 +160,8 @@ BINARY: dict[str, Callable[[Expr, Expr, Attributes], Expr]] = {
     "Div": lambda a, b, _: _divide(a, b),
     "Pow": lambda a, b, _: _power(a, b),
     "Mod": lambda a, b, at: _modulo(a, b, at.get("fmod", 0)),
-    "Max": lambda a, b, _: _largest(a, b),
-    "Min": lambda a, b, _: _smallest(a, b),
+    "Max": lambda a, b, _: largest(a, b),
+    "Min": lambda a, b, _: smallest(a, b),
     "PRelu": lambda a, b, _: tirx.Select(a < const(0, a), a * b, a),
     "And": lambda a, b, _: tirx.And(a, b),
     "Or": lambda a, b, _: tirx.Or(a, b),
@@ -291,22 +177,3 @@ BINARY: dict[str, Callable[[Expr, Expr, Attributes], Expr]] = {
     "BitShift": lambda a, b, at: a << b if at["direction"] == "LEFT" else a >> b,
 }
 """ONNX operator -> f(a, b, attributes) after broadcasting."""
-
-
-def cast(x: Expr, to: str) -> Expr:
-    """ONNX Cast: floats truncate towards zero, anything but zero (NaN too) is true.
-
-    A float beyond a narrow integer's range wraps, as it does in C on x86 and so in onnxruntime: it is truncated to 32 (64) bits first.
-    """
-    if dtype(x) == to:
-        return x
-    if to == "bool":
-        return tirx.Or(is_nan(x), x != const(0, x)) if "float" in dtype(x) else x != const(0, x)
-    if dtype(x) == "bool":
-        return tirx.Select(x, tirx.const(1, to), tirx.const(0, to))
-    if "float" in dtype(x) and to in _WIDER:
-        return tirx.Cast(to, tirx.Cast(_WIDER[to], x))
-    return tirx.Cast(to, x)
-
-
-_WIDER = {"int8": "int32", "uint8": "int32", "int16": "int32", "uint16": "int32", "uint32": "int64"}

@@ -8,7 +8,7 @@ from typing import Any
 
 from tvm import te, tirx
 
-from edgevision.lower.compute import elementwise as scalar
+from edgevision.lower.compute import scalar
 
 Expr = Any
 Reducer = Callable[..., Expr]

@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 from tvm import te, tirx
 
-from edgevision.lower.compute import elementwise as scalar
+from edgevision.lower.compute import scalar
+from edgevision.lower.compute.elementwise import BINARY, UNARY
 from edgevision.lower.compute.indexing import broadcast
 from edgevision.lower.emitter import INJECTIVE, Emitter
 from edgevision.lower.node import Node
@@ -17,13 +18,15 @@ from edgevision.lower.placed import Placed, broadcast_constant, last_shape
 
 
 def unary(e: Emitter, node: Node) -> None:
-    function = scalar.UNARY[node.op]
+    function = UNARY[node.op]
     _each(e, node, label(node), lambda v: function(v, node.attributes))
 
 
 def binary(e: Emitter, node: Node) -> None:
-    function = scalar.BINARY[node.op]
-    _broadcast(e, node, node.inputs, lambda a, b: function(a, b, node.attributes))
+    function = BINARY[node.op]
+    _broadcast(
+        e, node, node.inputs, lambda a, b: scalar.let(a, lambda v: scalar.let(b, lambda w: function(v, w, node.attributes)))
+    )
 
 
 def where(e: Emitter, node: Node) -> None:
@@ -48,7 +51,7 @@ def label(node: Node) -> str:
 def _each(e: Emitter, node: Node, name: str, function: Callable[[Any], Any]) -> None:
     """Whatever order the elements are stored in, the result is stored alike."""
     x = e.value(node.inputs[0])
-    var = e.compute(name, lambda t: te.compute(t.shape, lambda *i: function(t[i]), name=name), x.var)
+    var = e.compute(name, lambda t: te.compute(t.shape, lambda *i: scalar.let(t[i], function), name=name), x.var)
     e.result(node, var, channels_last=x.channels_last, flat=x.flat)
 
 

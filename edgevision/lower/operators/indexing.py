@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
-from edgevision.lower.compute import elementwise as scalar
+from edgevision.lower.compute import elementwise, scalar
 from edgevision.lower.compute.scan import scatter_kernel, top_k_kernel
 from edgevision.lower.emitter import INJECTIVE, Emitter
 from edgevision.lower.node import Node
@@ -145,8 +145,8 @@ _COMBINE: dict[str, Callable[[Any, Any], Any]] = {
     "none": lambda old, new: new,
     "add": lambda old, new: old + new,
     "mul": lambda old, new: old * new,
-    "max": lambda old, new: scalar.BINARY["Max"](old, new, {}),
-    "min": lambda old, new: scalar.BINARY["Min"](old, new, {}),
+    "max": lambda old, new: elementwise.largest(old, new),
+    "min": lambda old, new: elementwise.smallest(old, new),
 }
 """Attribute ``reduction`` of the Scatter operators -> what an update does with the element that is there."""
 

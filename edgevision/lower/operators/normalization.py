@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
-from edgevision.lower.compute import elementwise as scalar
+from edgevision.lower.compute import scalar
 from edgevision.lower.compute.indexing import broadcast
 from edgevision.lower.compute.reducing import at_one, over_axes
 from edgevision.lower.emitter import ANCHOR, Emitter

@@ -9,7 +9,8 @@ from typing import Any
 
 from tvm import te, tirx
 
-from edgevision.lower.compute import elementwise as scalar
+from edgevision.lower.compute import scalar
+from edgevision.lower.compute.functions import exp
 from edgevision.lower.compute.reducing import Reducer, at_one, largest, over_axes, product, smallest
 from edgevision.lower.compute.scan import cumulative_sum_kernel
 from edgevision.lower.emitter import ANCHOR, Emitter
@@ -105,7 +106,7 @@ def _log_sum_exp(t: Expr, axes: Sequence[int]) -> Expr:
         lambda *at: tirx.Select(tirx.abs(top[at]) < scalar.const(math.inf, top[at]), top[at], scalar.const(0.0, top[at])),
         name="shift",
     )  # fmt: skip
-    total = over_axes(t, axes, te.sum, lambda v, at: scalar.exp(v - shift[at_one(at, axes)]))
+    total = over_axes(t, axes, te.sum, lambda v, at: exp(v - shift[at_one(at, axes)]))
     return te.compute(total.shape, lambda *at: tirx.log(total[at]) + shift[at], name="finish")
 
 
@@ -116,7 +117,7 @@ def softmax(e: Emitter, node: Node) -> None:
 
     def function(t: Expr) -> Expr:
         top = over_axes(t, axis, largest, lambda v, _: v, name="top")
-        powers = te.compute(t.shape, lambda *at: scalar.exp(t[at] - top[at_one(at, axis)]), name="powers")
+        powers = te.compute(t.shape, lambda *at: exp(t[at] - top[at_one(at, axis)]), name="powers")
         total = over_axes(powers, axis, te.sum, lambda v, _: v, name="total")
         if node.op == "Softmax":
             return te.compute(t.shape, lambda *at: powers[at] / total[at_one(at, axis)], name="softmax")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
-from edgevision.lower.compute import elementwise as scalar
+from edgevision.lower.compute import scalar
 from edgevision.lower.emitter import ANCHOR, Emitter
 from edgevision.lower.node import Node
 from edgevision.lower.operators.movement import by_tables

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
-from edgevision.lower.compute.elementwise import const
+from edgevision.lower.compute.scalar import const
 from edgevision.lower.emitter import ANCHOR, Emitter
 from edgevision.lower.node import Node
 

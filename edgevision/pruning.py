@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from edgevision.rewrite.prune import Importance, Pruned
 from edgevision.rewrite.prune import prune as prune_proto
 from edgevision.rewrite.prune.importance import randomly
 from edgevision.rewrite.prune.ladder import LEAST_KEPT
+from edgevision.rewrite.prune.latency import Timed, prune_to_latency
 from edgevision.rewrite.prune.lossless import DeadChannels, Ranges, prune_lossless
 from edgevision.rewrite.prune.pruning import ROUND_TO, check_share
 from edgevision.rewrite.prune.select import Scope
@@ -29,7 +30,7 @@ from edgevision.zoo.saving import check_output, save
 class Pruning:
     """What `prune` made of ``model``. ``before`` and ``after`` are counted on the two graphs, not predicted.
 
-    ``dead`` is None unless channels were removed without loss.
+    ``dead`` is None unless channels were removed without loss, ``timed`` unless to a latency.
     """
 
     model: Model
@@ -37,6 +38,7 @@ class Pruning:
     before: Counts
     after: Counts
     dead: DeadChannels | None = None
+    timed: Timed | None = None
 
     def to_onnx(self) -> onnx.ModelProto:
         """The pruned network as plain ONNX, opset 23, static shapes."""
@@ -45,38 +47,49 @@ class Pruning:
 
 def prune(
     source: Any, output: Path | str | None = None, *, keep: float | None = None, macs: float | None = None,
-    params: float | None = None, lossless: bool = False, importance: Importance | str = "l1",
-    scope: Scope = "global", round_to: int = ROUND_TO, least_kept: float = LEAST_KEPT, freeze: Sequence[str] = (),
+    params: float | None = None, latency_ms: float | None = None, target: str = "native", lossless: bool = False,
+    importance: Importance | str = "l1", scope: Scope = "global", round_to: int = ROUND_TO,
+    least_kept: float = LEAST_KEPT, freeze: Sequence[str] = (),
     input_shapes: Mapping[str, tuple[int, ...]] | None = None, input_range: tuple[float, float] | None = None,
-    seed: int = 0,
+    seed: int = 0, progress: Callable[[str], None] = lambda _: None,
 ) -> Pruning:  # fmt: skip
     """Remove channels of ``source`` (.onnx, .pt2, zoo:NAME, ModelProto), and write ``output`` where one is named.
 
-    Give one of ``keep`` (share of the channels that may go), ``macs``, ``params`` (shares of the network's) and
-    ``lossless`` (only channels that are constant for every input: the same function). ``input_range``: the least and
+    Give one of ``keep`` (share of the channels that may go), ``macs``, ``params`` (shares of the network's),
+    ``latency_ms`` (measured on ``target``, which this machine must be) and ``lossless`` (only channels that are
+    constant for every input: the same function). ``input_range``: the least and
     the largest value of any input, which tells ``lossless`` more. ``seed`` is that of importance "random".
 
     Raises: EdgevisionError, exit code 2 for what was asked, 3 for what the file holds. Nothing is written then.
     """
     asked = {name: share for name, share in (("keep", keep), ("macs", macs), ("params", params)) if share is not None}
-    if len(asked) + lossless != 1:
-        raise ConflictError(tuple(asked), lossless=lossless)
+    if len(asked) + lossless + (latency_ms is not None) != 1:
+        others = [name for name, given in (("latency", latency_ms is not None), ("lossless", lossless)) if given]
+        raise ConflictError([*asked, *others])
     for name, share in asked.items():
         check_share(share, f"--{name}")
     if output is not None:
         check_output(Path(output))
     model = ingest.read(source, input_shapes=input_shapes)
-    dead: DeadChannels | None = None
-    if lossless:
-        ranges: Ranges = {} if input_range is None else dict.fromkeys((spec.name for spec in model.inputs), input_range)
-        pruned, dead = prune_lossless(model.proto, ranges, round_to=round_to, frozen=freeze)
-    else:
-        ((measure, share),) = asked.items()
-        pruned = prune_proto(
+
+    def to_share(share: float, measure: str = "macs") -> Pruned:
+        return prune_proto(
             model.proto, share, measure=measure, importance=_seeded(importance, seed), scope=scope, round_to=round_to,
             frozen=freeze, least_kept=least_kept, scales=_scales(model),
         )  # fmt: skip
-    result = Pruning(model=model, pruned=pruned, before=count(model.proto), after=count(pruned.proto), dead=dead)
+
+    dead: DeadChannels | None = None
+    timed: Timed | None = None
+    if lossless:
+        ranges: Ranges = {} if input_range is None else dict.fromkeys((spec.name for spec in model.inputs), input_range)
+        pruned, dead = prune_lossless(model.proto, ranges, round_to=round_to, frozen=freeze)
+    elif latency_ms is not None:
+        timed = _to_latency(model, latency_ms, target, to_share, progress)
+        pruned = timed.pruned
+    else:
+        ((measure, share),) = asked.items()
+        pruned = to_share(share, measure)
+    result = Pruning(model=model, pruned=pruned, before=count(model.proto), after=count(pruned.proto), dead=dead, timed=timed)
     if output is not None:
         save(result.to_onnx(), Path(output))
     return result
@@ -101,7 +114,19 @@ def _scales(model: Model) -> dict[str, Any]:
 class ConflictError(InputError):
     """None or several of the ways to say how much to prune."""
 
-    def __init__(self, given: Sequence[str], *, lossless: bool) -> None:
-        self.given, self.lossless = tuple(given), lossless
-        said = " and ".join([*(f"--{each}" for each in given), *(["--lossless"] if lossless else [])]) or "none"
-        super().__init__(f"give one of --keep, --macs, --params and --lossless; {said} was given")
+    def __init__(self, given: Sequence[str]) -> None:
+        self.given = tuple(given)
+        said = " and ".join(f"--{each}" for each in given) or "none"
+        super().__init__(f"give one of --keep, --macs, --params, --latency and --lossless; {said} was given")
+
+
+def _to_latency(
+    model: Model, budget_ms: float, target: str, to_share: Callable[[float], Pruned], progress: Callable[[str], None]
+) -> Timed:
+    """The compiler is imported here: other ways to prune need none."""
+    from edgevision.timing import InterleavedTimer
+
+    if budget_ms <= 0:
+        raise InputError(f"--latency {budget_ms:g}ms: give a positive time, for instance 12ms")
+    with InterleavedTimer(model, target, progress) as timer:
+        return prune_to_latency(model.proto, budget_ms, timer, to_share)

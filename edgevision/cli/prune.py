@@ -18,12 +18,27 @@ if TYPE_CHECKING:
     from edgevision.pruning import Pruning
 
 
+class Milliseconds(click.ParamType[float]):
+    """A time: 12ms, 12."""
+
+    name = "milliseconds"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return float(str(value).removesuffix("ms"))
+        except ValueError:
+            self.fail(f"{value!r} is not a time such as 12ms", param, ctx)
+
+
 @click.command()
 @click.argument("source", metavar="MODEL")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The .onnx file to write.")
 @click.option("--keep", type=float, help="Share of the channels that may go which stays, for instance 0.7.")
 @click.option("--macs", type=float, help="Share of the multiply-accumulates that stays.")
 @click.option("--params", type=float, help="Share of the parameters that stays.")
+@click.option("--latency", "latency_ms", type=Milliseconds(), metavar="MS",
+              help="Time of a run on --target, measured: 12ms. Compiles several candidates.")  # fmt: skip
+@click.option("--target", default="native", show_default=True, help="Where --latency is measured.")
 @click.option("--lossless", is_flag=True, help="Remove only channels that are constant: the function stays the same.")
 @click.option("--input-range", type=Numbers(), metavar="LO,HI",
               help="Least and largest value of the input; --lossless finds more with it.")  # fmt: skip
@@ -54,8 +69,9 @@ def prune(source: str, shapes: tuple[str, ...], explain: bool, as_json: bool, **
         shown = ",".join(map(str, bounds))
         raise InputError(f"--input-range {shown}: give the least and the largest value, such as 0,1")
     result = pruning.prune(
-        source, input_shapes=parse_input_shapes(shapes) if shapes else None, input_range=bounds, **given
-    )
+        source, input_shapes=parse_input_shapes(shapes) if shapes else None, input_range=bounds,
+        progress=lambda stage: click.echo(stage, err=True), **given,
+    )  # fmt: skip
     if as_json:
         from edgevision.report.json import dumps
 
@@ -95,7 +111,12 @@ def _table(result: Pruning) -> Table:
 
 def _lines(result: Pruning, *, explain: bool) -> Iterator[str]:
     pruned = result.pruned
-    if pruned.requested is not None:
+    if result.timed is not None:
+        timed = result.timed
+        yield (f"measured: {timed.achieved_ms:.3g} ms of {timed.budget_ms:.3g} ms allowed "
+               f"({timed.achieved_ms / timed.budget_ms:.1%}); unpruned {timed.full_ms:.3g} ms; "
+               f"{timed.candidates} candidates until then")  # fmt: skip
+    elif pruned.requested is not None:
         yield f"requested: {pruned.requested:.1%} of the {pruned.unit}; achieved: {pruned.achieved:.1%}"
     yield f"{len(pruned.changed)} of {len(pruned.widths)} layers are narrower"
     if result.dead is not None:
@@ -124,6 +145,10 @@ def _report(result: Pruning, output: Path) -> dict[str, Any]:
         "layers": [{"layer": each.layer, "before": each.before, "after": each.after} for each in pruned.widths],
         "held": [{"reason": each.reason, "channels": each.count} for each in pruned.held],
         "not_followed": list(pruned.unknown),
+        "latency": None if result.timed is None else {
+            "how": "measured", "requested_ms": result.timed.budget_ms, "achieved_ms": result.timed.achieved_ms,
+            "unpruned_ms": result.timed.full_ms,
+        },
         "dead": None if dead is None else {
             "removed": dead.removed, "kept": dead.kept,
             "near": [{"layer": each.layer, "filters": each.filters, "of": each.of} for each in dead.near],

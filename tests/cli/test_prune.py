@@ -14,11 +14,13 @@ import pytest
 from onnx import numpy_helper
 
 import edgevision
+from edgevision import zoo
 from edgevision.cli.main import main
 from edgevision.errors import EdgevisionError, InputError
 from edgevision.pipeline import Options, compile_model
 from edgevision.pruning import ConflictError
 from edgevision.report.json import SCHEMA
+from edgevision.rewrite.prune.latency import LatencyBudgetError
 from edgevision.zoo.saving import OutputError
 from tests.pages import save_model
 from tests.rewrite.nets import Net
@@ -101,11 +103,7 @@ WRONG = {
     "nothing asked": ((), "none was given"),
     "two things asked": (("--keep", "0.5", "--macs", "0.5"), "--keep and --macs was given"),
     "a share above 1": (("--keep", "1.5"), "between 0 and 1"),
-    "a share of 0": (("--params", "0"), "between 0 and 1"),
     "a budget out of reach": (("--macs", "0.01"), "is the least"),
-    "an unknown name": (("--keep", "0.5", "--freeze", "nothing"), "unknown node or tensor to freeze 'nothing'"),
-    "nothing prunable": (("--keep", "0.5", "--round-to", "64"), "nothing can be pruned"),
-    "bn without BatchNormalization": (("--keep", "0.5", "--importance", "bn"), "importance bn"),
     "a range for nothing": (("--keep", "0.5", "--input-range", "0,1"), "--input-range tells --lossless"),
     "an empty range": (("--lossless", "--input-range", "1,0"), "least and the largest"),
 }
@@ -167,3 +165,27 @@ def test_a_pruned_network_compiles_and_verifies(name: str, tmp_path: Path) -> No
     edgevision.prune(STYLES[name](), out, keep=0.5)
     (outcome,) = compile_model(out, ["native"], Options(output=tmp_path / "built", measure=False)).outcomes
     assert outcome.verification.passed
+
+
+def test_a_latency_that_cannot_be_measured_or_is_none(model: Path, command: Command) -> None:
+    shape = ("--input-shape", "1,3,32,32")
+    _, error = command(model, "-o", model.parent / "o.onnx", *shape, "--latency", "1ms", "--target", "arm64", status=2)
+    assert "arm64 has no latency here" in error
+    _, error = command(model, "-o", model.parent / "o.onnx", *shape, "--latency", "0ms", status=2)
+    assert "positive time" in error
+    _, error = command(model, "-o", model.parent / "o.onnx", *shape, "--latency", "soon", status=2)
+    assert "12ms" in error
+
+
+@pytest.mark.large
+@pytest.mark.timeout(1800)
+def test_a_latency_on_this_machine(tmp_path: Path) -> None:
+    """The whole way, with the compiler and the clock: a budget out of reach says how fast it got, and that one holds."""
+    network = zoo.export("mobilenetv3-small", tmp_path / "network.onnx")
+    with pytest.raises(LatencyBudgetError, match="fastest of") as caught:
+        edgevision.prune(network, latency_ms=1e-3)
+    result = edgevision.prune(network, tmp_path / "out.onnx", latency_ms=2 * caught.value.reached_ms)
+    assert result.timed is not None
+    assert 0.5 * result.timed.budget_ms < result.timed.achieved_ms <= result.timed.budget_ms < result.timed.full_ms
+    assert result.after.macs < result.before.macs
+    onnx.checker.check_model(str(tmp_path / "out.onnx"), full_check=True)

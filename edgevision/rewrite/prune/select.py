@@ -146,4 +146,18 @@ def _global(state: _State, score: Mapping[int, float], share: float) -> list[int
         places[index] += 1
         if places[index] + 1 < len(state.ladders[index].rungs):
             heapq.heappush(heap, (price(index), index))
+    return _refilled(state, score, places, share)
+
+
+def _refilled(state: _State, score: Mapping[int, float], places: list[int], share: float) -> list[int]:
+    """What the last step saved too much, given back: one rung up wherever it fits, the most important channels first."""
+
+    def lost(index: int) -> float:
+        ladder, rung = state.ladders[index], places[index]
+        again = set(ladder.removed(rung)) - set(ladder.removed(rung - 1))
+        return sum(score[each] for each in again) / len(again)
+
+    for index in sorted((i for i, rung in enumerate(places) if rung), key=lambda i: (-lost(i), i)):
+        raised = [*places[:index], places[index] - 1, *places[index + 1 :]]
+        places = raised if state.share(raised) <= share else places
     return places

@@ -58,16 +58,16 @@ def prune_to_latency(
         raise LatencyBudgetError(budget_ms, full_ms, f"the network takes {full_ms:.3g} ms already; nothing has to go")
     low, high = 0.0, 1.0
     best: Timed | None = None
-    fastest_ms, timed = full_ms, 0
+    fastest_ms, timed, narrowest = full_ms, 0, False
     for _ in range(MOST_TIMED):
         share = (low + high) / 2 if timed else budget_ms / full_ms
         try:
             candidate = prune(share)
         except BudgetError as error:
             low = max(low, share)
-            if error.least >= high:
+            if narrowest or error.least >= high:
                 break
-            candidate = prune(min(error.least * 1.001, (error.least + high) / 2))
+            candidate, narrowest = prune(min(error.least * 1.001, (error.least + high) / 2)), True
         ms = timer(candidate.proto)
         timed += 1
         fastest_ms = min(fastest_ms, ms)

@@ -21,7 +21,7 @@ from onnx.reference import ReferenceEvaluator
 
 from edgevision import ingest, target
 from edgevision.errors import ShapeError
-from edgevision.link.codegen import llvm_target
+from edgevision.link.codegen import BUILD_OPTIONS, llvm_target
 from edgevision.lower.phases import lower
 from edgevision.model import Model
 from edgevision.program import Program, Value
@@ -49,7 +49,7 @@ def run(source: Any, inputs: Sequence[Array], *, simplify: bool = False) -> list
 
 def execute(program: Program, inputs: Sequence[Array]) -> list[Array]:
     """Run every call once. Memory that nothing wrote holds 0xFF bytes: NaN, -1 or neither true nor false."""
-    with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
+    with tvm.transform.PassContext(config=dict(BUILD_OPTIONS)):
         library = tvm.compile(program.module, target=llvm_target(native()))
     for spec, array in zip(program.inputs, inputs, strict=True):
         if array.shape != spec.shape:

@@ -18,6 +18,11 @@ from edgevision.program import Program
 from edgevision.target import Target
 
 SYMBOL_PREFIX = "__tvm_ffi_"
+BUILD_OPTIONS = {
+    "tirx.disable_assert": True,
+    # TVM 0.27's own pass moves expressions out of the Let that defines what they read; LLVM does the same work right.
+    "tirx.disable_cse_tir": True,
+}
 
 
 def llvm_target(target: Target) -> tvm.target.Target:
@@ -45,7 +50,7 @@ def required_features(target: Target) -> tuple[str, ...]:
 
 def compile_object(program: Program, target: Target, output: Path) -> None:
     """Write the object code of every function; each is called ``__tvm_ffi_<name>``."""
-    with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
+    with tvm.transform.PassContext(config=dict(BUILD_OPTIONS)):
         built = tvm.compile(program.module, target=llvm_target(target))
     # Runtime modules answer attribute look-ups by starting the JIT, which fails for another architecture: compare
     # types.

@@ -10,7 +10,7 @@ import numpy as np
 import tvm
 from tvm import te, tirx
 
-from edgevision.link.codegen import llvm_target
+from edgevision.link.codegen import BUILD_OPTIONS, llvm_target
 from edgevision.lower.compute.convolution import conv, depthwise_conv2d, matmul
 from edgevision.schedule.apply import schedule_workload
 from edgevision.schedule.scheduled import Scheduled
@@ -109,7 +109,7 @@ def reference_conv(
 def run(case: Case, target: Target = NATIVE) -> tuple[Scheduled, np.ndarray]:
     """Schedule for ``target`` (whose code this machine can run), compile, call once."""
     scheduled = schedule_workload(case.func, target)
-    with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
+    with tvm.transform.PassContext(config=dict(BUILD_OPTIONS)):
         built = tvm.compile(
             tvm.IRModule({"k": scheduled.func.with_attr("global_symbol", "k")}), target=llvm_target(target)
         )

@@ -59,9 +59,7 @@ class Emitter:
         if value.flat:
             c, *spatial = value.flat
             shape = (value.shape[0], c, *spatial)
-            image = Placed(
-                var=self.reshape(value.var, last_shape(shape)), shape=shape, dtype=value.dtype, channels_last=True
-            )
+            image = Placed(var=self.reshape(value.var, last_shape(shape)), shape=shape, dtype=value.dtype, channels_last=True)
             return Placed(var=self.reshape(self.in_order(image).var, value.shape), shape=value.shape, dtype=value.dtype)
         if not value.channels_last:
             return value
@@ -146,14 +144,10 @@ class Emitter:
 
         return self.compute("transpose", function, var, pattern=OPAQUE)
 
-    def result(
-        self, node: Node, var: Any, *, channels_last: bool = False, flat: tuple[int, ...] = (), output: int = 0
-    ) -> None:
+    def result(self, node: Node, var: Any, *, channels_last: bool = False, flat: tuple[int, ...] = (), output: int = 0) -> None:
         """Declare ``var`` to be output ``output`` of ``node``."""
         shape, dtype = self._dtypes[node.outputs[output]]
-        self.values[node.outputs[output]] = Placed(
-            var=var, shape=shape, dtype=dtype, channels_last=channels_last, flat=flat
-        )
+        self.values[node.outputs[output]] = Placed(var=var, shape=shape, dtype=dtype, channels_last=channels_last, flat=flat)
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self._dtypes[name][0] if name in self._dtypes else self.arrays[name].shape

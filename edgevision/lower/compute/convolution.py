@@ -26,11 +26,7 @@ def padded(data: Tensor, pads: Pads, spread: Sequence[int] = ()) -> Tensor:
 
     def element(*at: Any) -> Any:
         where = [i - b for i, b in zip(at[1:-1], before, strict=True)]
-        inside = [
-            c
-            for v, n, s, b, e in zip(where, extents, spread, before, after, strict=True)
-            for c in _within(v, n, s, b, e)
-        ]
+        inside = [c for v, n, s, b, e in zip(where, extents, spread, before, after, strict=True) for c in _within(v, n, s, b, e)]
         value = data[(at[0], *(v // s if s > 1 else v for v, s in zip(where, spread, strict=True)), at[-1])]
         return value if crops_only else tirx.if_then_else(tirx.all(*inside), value, zero)
 
@@ -73,9 +69,7 @@ def conv(
     return te.compute(shape, element, name="conv", attrs=attrs)
 
 
-def depthwise_conv2d(
-    data: Tensor, weight: Tensor, *, strides: Sequence[int], pads: Pads, dilations: Sequence[int]
-) -> Tensor:
+def depthwise_conv2d(data: Tensor, weight: Tensor, *, strides: Sequence[int], pads: Pads, dilations: Sequence[int]) -> Tensor:
     """out[n, y, x, c] = sum over ky, kx of data[n, y*s + ky*d - p, x*s + kx*d - p, c] * weight[ky, kx, c]."""
     source = padded(data, pads)
     n, h, w, c = (int(d) for d in source.shape)
@@ -85,9 +79,7 @@ def depthwise_conv2d(
     shape = (n, (h - (kh - 1) * dh - 1) // sh + 1, (w - (kw - 1) * dw - 1) // sw + 1, c)
     return te.compute(
         shape,
-        lambda b, y, x, ch: te.sum(
-            source[b, y * sh + ky * dh, x * sw + kx * dw, ch] * weight[ky, kx, ch], axis=[ky, kx]
-        ),
+        lambda b, y, x, ch: te.sum(source[b, y * sh + ky * dh, x * sw + kx * dw, ch] * weight[ky, kx, ch], axis=[ky, kx]),
         name="depthwise",
         attrs=_anchor("depthwise", strides, pads, dilations, c),
     )

@@ -15,7 +15,6 @@ def broadcast(tensor: Any, at: Sequence[Any], shape: Sequence[int]) -> Any:
     """
     lead = len(at) - len(tensor.shape)
     index = tuple(
-        tirx.const(0, "int64") if int(n) == 1 and shape[lead + j] != 1 else at[lead + j]
-        for j, n in enumerate(tensor.shape)
+        tirx.const(0, "int64") if int(n) == 1 and shape[lead + j] != 1 else at[lead + j] for j, n in enumerate(tensor.shape)
     )
     return tensor[index] if index else tensor()

@@ -25,14 +25,22 @@ product: Reducer = te.comm_reducer(lambda a, b: a * b, lambda dtype: tirx.const(
 
 
 LANES = (16, 8)
-"""Partial results side by side where the axis stored last is reduced: vector code, and sums that lose less to rounding."""
+"""Partial results side by side where the axis stored last is reduced: vectors, and sums that lose less to rounding."""
+MOST_LANES = 64
+
+
+def _lanes(extent: int, *, alone: bool) -> int:
+    """How many partial results; a short axis that is reduced with others keeps one for each of its elements."""
+    if not alone and 4 <= extent <= MOST_LANES:
+        return extent
+    return next((n for n in LANES if extent % n == 0 and extent >= 4 * n), 1)
 
 
 def over_axes(t: Expr, axes: Sequence[int], reducer: Reducer, term: Callable[..., Expr], name: str = "reduce") -> Expr:
     """Reduce ``term(t[at], at)`` over ``axes``."""
     extents = [int(n) for n in t.shape]
     last = len(extents) - 1
-    lanes = next((n for n in LANES if extents[last] % n == 0 and extents[last] >= 4 * n), 1) if last in axes else 1
+    lanes = _lanes(extents[last], alone=len(axes) == 1) if last in axes else 1
     loops = {a: te.reduce_axis((0, extents[a] // (lanes if a == last else 1)), f"r{a}") for a in axes}
     shape = [1 if i in loops else n for i, n in enumerate(extents)]
 

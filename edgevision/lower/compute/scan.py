@@ -70,9 +70,7 @@ def top_k_kernel(shape: Shape, axis: int, dtype: str, k: int, *, is_max: bool) -
                     # Sorted: what slot j - 1 loses moves on to slot j; the first slot that it does not lose ends the run.
                     moved = tirx.if_then_else(
                         j > 0,
-                        tirx.if_then_else(
-                            beats(tirx.max(j - 1, T.int64(0))), y[slot(tirx.max(j - 1, T.int64(0)))], i
-                        ),
+                        tirx.if_then_else(beats(tirx.max(j - 1, T.int64(0))), y[slot(tirx.max(j - 1, T.int64(0)))], i),
                         i,
                     )
                     with T.If(beats(j)), T.Then():
@@ -109,9 +107,7 @@ def _rows(count: int, steps: int) -> Any:
         yield row
 
 
-def _kernel(
-    name: str, operands: Sequence[tuple[int, str]], result: tuple[int, str], body: Callable[..., None]
-) -> tirx.PrimFunc:
+def _kernel(name: str, operands: Sequence[tuple[int, str]], result: tuple[int, str], body: Callable[..., None]) -> tirx.PrimFunc:
     """A PrimFunc on flat buffers of (elements, dtype)."""
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True):

@@ -42,9 +42,7 @@ def conv(e: Emitter, node: Node) -> None:
     if weight is not None and window.spatial == 2 and window.groups == int(image.ty.shape[3]) == co > 1 and ci == 1:
         kh, kw, *_ = (int(d) for d in kernel.ty.shape)
         lanes = e.reshape(kernel, (kh, kw, co))
-        var = e.compute(
-            "depthwise", lambda x, w: compute.depthwise_conv2d(x, w, **geometry), image, lanes, pattern=ANCHOR
-        )
+        var = e.compute("depthwise", lambda x, w: compute.depthwise_conv2d(x, w, **geometry), image, lanes, pattern=ANCHOR)
     else:
         var = e.compute(
             "conv",

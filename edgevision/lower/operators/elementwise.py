@@ -24,9 +24,7 @@ def unary(e: Emitter, node: Node) -> None:
 
 def binary(e: Emitter, node: Node) -> None:
     function = BINARY[node.op]
-    _broadcast(
-        e, node, node.inputs, lambda a, b: scalar.let(a, lambda v: scalar.let(b, lambda w: function(v, w, node.attributes)))
-    )
+    _broadcast(e, node, node.inputs, lambda a, b: scalar.let(a, lambda v: scalar.let(b, lambda w: function(v, w, node.attributes))))
 
 
 def where(e: Emitter, node: Node) -> None:
@@ -66,9 +64,7 @@ def _broadcast(e: Emitter, node: Node, names: Sequence[str], function: Callable[
     stored = last_shape(shape) if last else shape
     var = e.compute(
         label(node),
-        lambda *tensors: te.compute(
-            stored, lambda *at: function(*(broadcast(t, at, stored) for t in tensors)), name=label(node)
-        ),
+        lambda *tensors: te.compute(stored, lambda *at: function(*(broadcast(t, at, stored) for t in tensors)), name=label(node)),
         *operands,
         pattern=_pattern(e, names, shape),
     )

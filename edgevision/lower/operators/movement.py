@@ -109,9 +109,7 @@ def pad(e: Emitter, node: Node) -> None:
         var = _constant_pad(e, x, before, after, node.get("value", 0))
     else:
         tables = {
-            i: np.pad(np.arange(n), (before[i], after[i]), mode=mode)
-            for i, n in enumerate(x.stored_shape)
-            if before[i] or after[i]
+            i: np.pad(np.arange(n), (before[i], after[i]), mode=mode) for i, n in enumerate(x.stored_shape) if before[i] or after[i]
         }
         var = by_tables(e, "pad", x.var, tables)
     e.result(node, var, channels_last=x.channels_last)

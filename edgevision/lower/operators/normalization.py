@@ -83,9 +83,7 @@ def layer_normalization(e: Emitter, node: Node) -> None:
     for output, name in enumerate(node.outputs[1:], start=1):
         if name:
             which = ("mean", "invstddev")[output - 1]
-            var = e.compute(
-                which, lambda data, i=output - 1: statistics(data, axes, node["epsilon"])[i], x.var, pattern=ANCHOR
-            )
+            var = e.compute(which, lambda data, i=output - 1: statistics(data, axes, node["epsilon"])[i], x.var, pattern=ANCHOR)
             e.result(node, var, output=output)
 
 
@@ -114,9 +112,7 @@ def rms_normalization(e: Emitter, node: Node) -> None:
     def function(data: Expr, a: Expr) -> Expr:
         squares = over_axes(data, axes, te.sum, lambda v, _: v * v, name="squares")
         factor = _inverse_root(squares, _count(data, axes), node["epsilon"])
-        return te.compute(
-            data.shape, lambda *at: data[at] * factor[at_one(at, axes)] * broadcast(a, at, x.shape), name="rmsnorm"
-        )
+        return te.compute(data.shape, lambda *at: data[at] * factor[at_one(at, axes)] * broadcast(a, at, x.shape), name="rmsnorm")
 
     e.result(node, e.compute("rmsnorm", function, x.var, scale.var, pattern=ANCHOR))
 

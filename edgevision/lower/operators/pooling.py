@@ -57,9 +57,7 @@ def average_pool(e: Emitter, node: Node) -> None:
     def function(t: Expr, *divisor: Expr) -> Expr:
         total = _window(t, axes, zero, te.sum, lambda v: v)
         same = tirx.const(float(counts.flat[0]), t.dtype)
-        return te.compute(
-            total.shape, lambda *at: total[at] / (divisor[0][at[1:-1]] if divisor else same), name="average"
-        )
+        return te.compute(total.shape, lambda *at: total[at] / (divisor[0][at[1:-1]] if divisor else same), name="average")
 
     divisor = [] if uniform else [e.array(counts.astype(x.dtype))]
     e.result(node, e.compute("averagepool", function, x.var, *divisor, pattern=ANCHOR), channels_last=True)
@@ -114,9 +112,7 @@ def _axes(e: Emitter, node: Node) -> list[Axis]:
     return [Axis(*row) for row in rows]
 
 
-def _window(
-    x: Expr, axes: Sequence[Axis], outside: Expr, reducer: Callable[..., Expr], term: Callable[[Expr], Expr]
-) -> Expr:
+def _window(x: Expr, axes: Sequence[Axis], outside: Expr, reducer: Callable[..., Expr], term: Callable[[Expr], Expr]) -> Expr:
     """Reduce ``term`` of each tap; taps outside the image count as ``outside``."""
     source = x
     if any(a.before or a.reach != a.extent for a in axes):

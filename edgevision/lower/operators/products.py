@@ -52,9 +52,7 @@ def matmul(e: Emitter, node: Node) -> None:
         k = te.reduce_axis((0, depth), "k")
         return te.compute(
             wide,
-            lambda *at: te.sum(
-                x[(*_batch(at[:-2], left[:-2]), at[-2], k)] * y[(*_batch(at[:-2], right[:-2]), k, at[-1])], axis=k
-            ),
+            lambda *at: te.sum(x[(*_batch(at[:-2], left[:-2]), at[-2], k)] * y[(*_batch(at[:-2], right[:-2]), k, at[-1])], axis=k),
             name="matmul",
         )
 
@@ -82,9 +80,7 @@ def _product(e: Emitter, a: Placed, b: Placed, turn_a: bool, turn_b: bool, alpha
     var = e.compute("matmul", function, a.var, b.var, pattern=ANCHOR)
     if alpha == 1.0:
         return var
-    return e.compute(
-        "mul", lambda t: te.compute(t.shape, lambda *i: t[i] * tirx.const(alpha, t.dtype), name="mul"), var
-    )
+    return e.compute("mul", lambda t: te.compute(t.shape, lambda *i: t[i] * tirx.const(alpha, t.dtype), name="mul"), var)
 
 
 def add_scaled(e: Emitter, var: Any, name: str, beta: float) -> Any:
@@ -122,8 +118,7 @@ def einsum(e: Emitter, node: Node) -> None:
             value = None
             for letters, operand, tensor in zip(terms, operands, tensors, strict=True):
                 index = tuple(
-                    tirx.const(0, "int64") if n == 1 else where[letter]
-                    for letter, n in zip(letters, operand.shape, strict=True)
+                    tirx.const(0, "int64") if n == 1 else where[letter] for letter, n in zip(letters, operand.shape, strict=True)
                 )
                 factor = tensor[index] if index else tensor()
                 value = factor if value is None else value * factor

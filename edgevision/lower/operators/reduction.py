@@ -51,9 +51,7 @@ def reduce(e: Emitter, node: Node) -> None:
     reduced = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     count = prod(x.shape[a] for a in axes)
     extents, merged = _merged(x.stored_shape, stored)
-    var = e.compute(
-        node.op.lower(), lambda t: _reduced(node, t, merged, count), e.reshape(x.var, extents), pattern=ANCHOR
-    )
+    var = e.compute(node.op.lower(), lambda t: _reduced(node, t, merged, count), e.reshape(x.var, extents), pattern=ANCHOR)
     kept = tuple(1 if i in stored else n for i, n in enumerate(x.stored_shape))
     _keep_or_drop(e, node, x, e.reshape(var, kept), reduced, bool(node["keepdims"]))
 
@@ -139,9 +137,7 @@ def hardmax(e: Emitter, node: Node) -> None:
     def function(t: Expr) -> Expr:
         first = _arg(t, axis, is_max=True, last=False)
         one, zero = tirx.const(1, t.dtype), tirx.const(0, t.dtype)
-        return te.compute(
-            t.shape, lambda *at: tirx.Select(first[at_one(at, [axis])] == at[axis], one, zero), name="hardmax"
-        )
+        return te.compute(t.shape, lambda *at: tirx.Select(first[at_one(at, [axis])] == at[axis], one, zero), name="hardmax")
 
     e.result(node, e.compute("hardmax", function, x.var, pattern=ANCHOR), channels_last=x.channels_last)
 
@@ -174,7 +170,5 @@ def _arg(t: Expr, axis: int, *, is_max: bool, last: bool) -> Expr:
 def cumulative_sum(e: Emitter, node: Node) -> None:
     x = e.stored(node.inputs[0])
     axis = x.axis(node["axis"] % x.rank)
-    kernel = cumulative_sum_kernel(
-        x.stored_shape, axis, x.dtype, exclusive=bool(node["exclusive"]), reverse=bool(node["reverse"])
-    )
+    kernel = cumulative_sum_kernel(x.stored_shape, axis, x.dtype, exclusive=bool(node["exclusive"]), reverse=bool(node["reverse"]))
     e.result(node, e.call(kernel, "cumsum", [x.var], x.stored_shape, x.dtype), channels_last=x.channels_last)

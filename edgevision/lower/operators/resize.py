@@ -38,9 +38,7 @@ def resize(e: Emitter, node: Node) -> None:
         x = e.in_last_order(x)
     sizes, scales = e.shape(node.outputs[0]), node["scales"]
     roi = node.get("roi") or [0.0] * x.rank + [1.0] * x.rank
-    found = {
-        x.axis(i): axis_taps(node, x.shape[i], sizes[i], scales[i], (roi[i], roi[x.rank + i])) for i in range(x.rank)
-    }
+    found = {x.axis(i): axis_taps(node, x.shape[i], sizes[i], scales[i], (roi[i], roi[x.rank + i])) for i in range(x.rank)}
     single = {i: taps.positions[:, 0] for i, taps in found.items() if taps is not None and taps.is_single}
     var = by_tables(e, "resize", x.var, single) if single else x.var
     several = {i: taps for i, taps in found.items() if taps is not None and i not in single}
@@ -80,9 +78,7 @@ def axis_taps(node: Node, extent: int, size: int, scale: float, roi: tuple[float
     return Taps(np.clip(positions, 0, extent - 1), weights, outside)
 
 
-def _coordinates(
-    mode: str, i: np.ndarray, extent: int, size: int, scale: float, roi: tuple[float, float]
-) -> np.ndarray:
+def _coordinates(mode: str, i: np.ndarray, extent: int, size: int, scale: float, roi: tuple[float, float]) -> np.ndarray:
     """Output position -> source coordinate, along one axis."""
     start, end = roi
     if mode == "asymmetric":

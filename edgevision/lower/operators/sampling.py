@@ -28,9 +28,7 @@ def grid_sample(e: Emitter, node: Node) -> None:
     def function(image: Expr, where: Expr) -> Expr:
         def coordinate(axis: int) -> Callable[..., Expr]:
             number = tirx.const(rank - 1 - axis, "int64")
-            return lambda *at: _pixel(
-                where[(*at, number)], extents[axis], border, corners=corners, exact=mode != "cubic"
-            )
+            return lambda *at: _pixel(where[(*at, number)], extents[axis], border, corners=corners, exact=mode != "cubic")
 
         # Positions once a pixel, not once a channel.
         points = [te.compute(grid.shape[:-1], coordinate(i), name=f"at{'dhw'[3 - rank + i]}") for i in range(rank)]
@@ -67,9 +65,7 @@ def affine_grid(e: Emitter, node: Node) -> None:
     def function(matrix: Expr, point: Expr) -> Expr:
         j = te.reduce_axis((0, len(extents) + 1), "j")
         shape = e.shape(node.outputs[0])
-        return te.compute(
-            shape, lambda n, *at: te.sum(matrix[n, at[-1], j] * point[(*at[:-1], j)], axis=j), name="affinegrid"
-        )
+        return te.compute(shape, lambda n, *at: te.sum(matrix[n, at[-1], j] * point[(*at[:-1], j)], axis=j), name="affinegrid")
 
     e.result(node, e.compute("affinegrid", function, theta.var, e.array(points), pattern=ANCHOR))
 
@@ -77,11 +73,7 @@ def affine_grid(e: Emitter, node: Node) -> None:
 def _pixel(g: Expr, extent: int, border: str, *, corners: bool, exact: bool) -> Expr:
     """-1 .. 1 -> pixels: the centres (``corners``) or the outer edges of the first and last pixel lie at -1 and 1."""
     one, half = const(1.0, g), const(0.5, g)
-    at = (
-        (g + one) * half * const(float(extent - 1), g)
-        if corners
-        else ((g + one) * const(float(extent), g) - one) * half
-    )
+    at = (g + one) * half * const(float(extent - 1), g) if corners else ((g + one) * const(float(extent), g) - one) * half
     if not exact or border == "zeros":
         return at
     if border == "border":

@@ -220,10 +220,20 @@ def _batch_norm(node: NodeProto, inputs: list[Array]) -> Array | None:
     return normal
 
 
+def _matmul(node: NodeProto, inputs: list[Array]) -> Array | None:
+    """All rows in one product; numpy makes one for each index of the leading axes."""
+    x, weight = inputs
+    if x.ndim < 3 or weight.ndim != 2:
+        return None
+    product: Array = (x.reshape(-1, x.shape[-1]) @ weight).reshape(*x.shape[:-1], -1)
+    return product
+
+
 _FAST: dict[str, Callable[[NodeProto, list[Array]], Array | None]] = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "AveragePool": _average_pool,
+    "MatMul": _matmul,
     "MaxPool": _max_pool,
     "BatchNormalization": _batch_norm,
 }

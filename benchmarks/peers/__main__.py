@@ -35,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     environment.install((r for r in runtimes if not r.ours), _progress)
     findings = Findings(machine=_machine(), nice=chosen.nice)
     lineups = {
-        name: _line_up(NETWORKS[name], runtimes, environment, chosen.cache / "peers") for name in chosen.networks
+        (name, threads): _line_up(NETWORKS[name], runtimes, environment, chosen.cache / "peers", threads)
+        for threads in chosen.threads
+        for name in chosen.networks
     }
     before = os.getloadavg()[0]
     _race(chosen, lineups, environment, findings)
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineUp:
-    """Who can run a network: each with the seconds its conversion took, and why the others cannot."""
+    """Who can run a network on some threads: each with the seconds its conversion took, and why the others cannot."""
 
     network: Network
     case: Case
@@ -56,12 +58,12 @@ class LineUp:
     refused: dict[str, str]
 
 
-def _line_up(network: Network, runtimes: Sequence[Runtime], environment: Environment, folder: Path) -> LineUp:
+def _line_up(network: Network, runtimes: Sequence[Runtime], environment: Environment, folder: Path, threads: int) -> LineUp:
     case = case_of(network, folder / "cases")
     entrants: list[tuple[Entrant, float]] = []
     refused: dict[str, str] = {}
-    cores = _cores()
     for runtime in runtimes:
+        cores = _cores()[-threads:] if runtime.per_threads else _cores()
         _progress(f"{network.name} for {runtime.name}")
         if runtime.name in environment.refusals:
             refused[runtime.name] = environment.refusals[runtime.name]
@@ -73,28 +75,28 @@ def _line_up(network: Network, runtimes: Sequence[Runtime], environment: Environ
     return LineUp(network=network, case=case, entrants=entrants, refused=refused)
 
 
-def _race(chosen: argparse.Namespace, lineups: dict[str, LineUp], environment: Environment, findings: Findings) -> None:
+def _race(chosen: argparse.Namespace, lineups: dict[tuple[str, int], LineUp], environment: Environment, findings: Findings) -> None:
     """Every network with every number of threads; what one leaves of its share of the time is for the next ones."""
     deadline = time.monotonic() + 60 * chosen.minutes
     for threads in chosen.threads:
         findings.rooflines[threads] = measure(_cores()[-threads:], environment.python, chosen.nice)
-    contests = [(threads, each) for threads in chosen.threads for each in lineups.values()]
-    for number, (threads, each) in enumerate(contests):
+    for number, ((_, threads), each) in enumerate(lineups.items()):
         _progress(f"{each.network.name}, {threads} thread(s)")
         now = time.monotonic()
-        until = now + max(deadline - now, 0) / (len(contests) - number)
+        until = now + max(deadline - now, 0) / (len(lineups) - number)
         entrants = [entrant for entrant, _ in each.entrants]
         result = compete(each.case, entrants, threads, _cores()[-threads:], chosen.rounds, until, chosen.nice)
         findings.rows.append(row(each.network.name, each.network.macs, threads, result, each.refused))
 
 
-def _start_cold(chosen: argparse.Namespace, lineups: dict[str, LineUp], findings: Findings) -> None:
-    name = FOOTPRINT_NETWORK if FOOTPRINT_NETWORK in lineups else next(iter(lineups))
-    findings.footprint_network = name
-    for entrant, convert_s in lineups[name].entrants:
+def _start_cold(chosen: argparse.Namespace, lineups: dict[tuple[str, int], LineUp], findings: Findings) -> None:
+    name = FOOTPRINT_NETWORK if FOOTPRINT_NETWORK in chosen.networks else chosen.networks[0]
+    findings.footprint_network, findings.footprint_threads = name, chosen.threads[0]
+    each = lineups[name, chosen.threads[0]]
+    for entrant, convert_s in each.entrants:
         _progress(f"cold start of {entrant.runtime.name}")
         try:
-            figures = footprint(entrant, lineups[name].case, convert_s, _cores()[-1:], chosen.nice)
+            figures = footprint(entrant, each.case, convert_s, _cores()[-chosen.threads[0] :], chosen.nice)
         except WorkerError as error:
             findings.footprint_refusals[entrant.runtime.name] = error.reason
         else:

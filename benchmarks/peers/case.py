@@ -47,6 +47,7 @@ class Runtime:
     ``packages``: distributions to install in the peers' environment; none where the caller's own environment is used.
     ``convert`` writes to an empty folder what the runtime loads and a user must ship. ``load`` opens it for a number of
     threads and returns what computes one output from one input; it imports the runtime, so that a cold start shows it.
+    ``per_threads``: the conversion is for the number of cores that it runs on, so each number has its own.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Runtime:
     packages: tuple[str, ...]
     convert: Callable[[Case, Path], None]
     load: Callable[[Case, Path, int], Run]
+    per_threads: bool = False
 
     @property
     def ours(self) -> bool:

@@ -32,9 +32,7 @@ class Row:
     @property
     def noisy(self) -> bool:
         """Our figures or those of the best peer had to come from rounds in which others took the core."""
-        return self.ratio is not None and any(
-            self.times[name].noisy for name in (*_present_ours(self.times), self.ratio.best)
-        )
+        return self.ratio is not None and any(self.times[name].noisy for name in (*_present_ours(self.times), self.ratio.best))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,6 +49,7 @@ class Findings:
     rows: list[Row] = field(default_factory=list)
     footprints: dict[str, Footprint] = field(default_factory=dict)
     footprint_network: str = ""
+    footprint_threads: int = 1
     footprint_refusals: dict[str, str] = field(default_factory=dict)
 
     def mean_ratio(self, threads: int) -> float | None:

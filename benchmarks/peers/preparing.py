@@ -20,11 +20,14 @@ CONVERT_TIMEOUT_S = 600
 def prepare(runtime: Runtime, python: Path, case: Case, root: Path, cores: Sequence[int]) -> tuple[Entrant, float]:
     """Convert ``case`` for ``runtime`` unless that was done before; with how many seconds it took when it was.
 
+    ``cores``: that it converts on; where `Runtime.per_threads`, as many as the network will run on.
+
     Raises:
         WorkerError: the runtime cannot convert it.
     """
-    place = root / case.name / runtime.name
-    note = place.with_name(f"{runtime.name}.json")
+    name = f"{runtime.name}-{len(cores)}" if runtime.per_threads else runtime.name
+    place = root / case.name / name
+    note = place.with_name(f"{name}.json")
     kept = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
     key = _key(runtime, case)
     if kept.get("key") != key:

@@ -32,8 +32,7 @@ def show(findings: Findings, runtimes: Sequence[str], console: Console | None = 
     console = console or Console(width=WIDTH, highlight=False, markup=False)
     notes = Notes()
     console.print(
-        f"{findings.machine}; load average {findings.load[0]:.1f} before, "
-        f"{findings.load[1]:.1f} after; nice {findings.nice}"
+        f"{findings.machine}; load average {findings.load[0]:.1f} before, {findings.load[1]:.1f} after; nice {findings.nice}"
     )
     for threads in sorted({row.threads for row in findings.rows}):
         rows = [row for row in findings.rows if row.threads == threads]
@@ -78,9 +77,7 @@ def _mean(findings: Findings, threads: int) -> str:
     return f"geometric mean of {len(rows)} ratios {mean:.2f}, worst {worst:.2f} ({threads} thread(s))"
 
 
-def _matrix(
-    title: str, rows: Sequence[Row], runtimes: Sequence[str], text: Callable[[Row, str], str], notes: Notes
-) -> Table:
+def _matrix(title: str, rows: Sequence[Row], runtimes: Sequence[str], text: Callable[[Row, str], str], notes: Notes) -> Table:
     table = _table(title, ("network", *runtimes))
     for row in rows:
         table.add_row(row.network, *(_cell(row, name, text, notes) for name in runtimes))
@@ -111,7 +108,7 @@ def _error(row: Row, name: str) -> str:
 
 
 def _footprints(findings: Findings, notes: Notes) -> Table:
-    title = f"measured: fresh processes, {findings.footprint_network}, 1 thread"
+    title = f"measured: fresh processes, {findings.footprint_network}, {findings.footprint_threads} thread(s)"
     headings = ("import and load, ms", "first result, ms", "peak resident, MB", "beyond bare Python, MB",
                 "libraries, MB", "network, MB", "converted in, s")  # fmt: skip
     table = _table(title, ("runtime", *headings))
@@ -143,7 +140,7 @@ def _table(title: str, headings: Sequence[str]) -> Table:
 def _legend() -> tuple[str, ...]:
     return (
         "ratio: edgevision's median over the best peer's, below 1 edgevision is faster; '=' a tie (under 5 %)",
-        f"waiting: share of the time that threads were ready but had no core (bursts that counted); '~': fewer than "
-        f"{ENOUGH_ROUNDS} bursts were under {NOISY_SHARE:.0%}, so all count",
+        f"waiting: share of the time that threads were ready but had no core, whoever had it (bursts that count); '~': "
+        f"fewer than {ENOUGH_ROUNDS} bursts were under {NOISY_SHARE:.0%}, for noise or for want of time, so all count",
         f"'!': error above {FLOAT32_ERROR:g}, so not the same float32 network; no peer in the ratio",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.peers.case import Array, Case, Run, Runtime
@@ -92,6 +93,7 @@ REFUSES = _fake("refuses", answer(), refuse)
 BROKEN = _fake("broken", load_never)
 MORTAL = _fake("mortal", load_and_die)
 HANGING = _fake("hanging", load_and_hang)
+PER_THREADS = replace(_fake("per_threads", answer()), per_threads=True)
 WITNESS = _fake("witness", load_witness)
 OBSERVER = _fake("observer", load_witness)
 OBEDIENT = _fake("obedient", load_where_told)

@@ -125,3 +125,11 @@ def test_last_words_are_the_last_line_that_says_something(tmp_path: Path) -> Non
     assert last_words(log) == "ValueError: it"
     log.write_text("")
     assert last_words(log) == ""
+
+
+@pytest.mark.parametrize(("runtime", "same"), [(fakes.FAST, True), (fakes.PER_THREADS, False)], ids=["any", "own"])
+def test_each_number_of_threads_has_its_own_conversion_where_that_matters(
+    runtime: Runtime, same: bool, case: Case, tmp_path: Path
+) -> None:
+    one, two = (prepare(runtime, Path(sys.executable), case, tmp_path / "converted", CORE * count)[0].folder for count in (1, 2))
+    assert (one == two) == same

@@ -17,9 +17,7 @@ def test_macs_of_zoo_networks_are_the_catalogs() -> None:
     assert rows == {name: catalog[name] for name in rows}
 
 
-@pytest.mark.parametrize(
-    ("name", "block"), [("slak-block", blocks.SlakBlock), ("replknet-block", blocks.RepLKNetBlock)]
-)
+@pytest.mark.parametrize(("name", "block"), [("slak-block", blocks.SlakBlock), ("replknet-block", blocks.RepLKNetBlock)])
 def test_a_block_keeps_its_shape_and_counts_as_stated(name: str, block: type) -> None:
     network = blocks.build(block)
     shape = NETWORKS[name].shape

@@ -32,6 +32,4 @@ def load(case: Case, folder: Path, threads: int) -> Run:
     return run
 
 
-RUNTIME = Runtime(
-    source=f"{__name__}:RUNTIME", name="executorch", packages=("executorch", "torch"), convert=convert, load=load
-)
+RUNTIME = Runtime(source=f"{__name__}:RUNTIME", name="executorch", packages=("executorch", "torch"), convert=convert, load=load)

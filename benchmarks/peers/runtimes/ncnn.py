@@ -53,6 +53,4 @@ def load(case: Case, folder: Path, threads: int) -> Run:
     return run
 
 
-RUNTIME = Runtime(
-    source=f"{__name__}:RUNTIME", name="ncnn", packages=("ncnn", "pnnx", "torch"), convert=convert, load=load
-)
+RUNTIME = Runtime(source=f"{__name__}:RUNTIME", name="ncnn", packages=("ncnn", "pnnx", "torch"), convert=convert, load=load)

@@ -22,6 +22,4 @@ def load(case: Case, folder: Path, threads: int) -> Run:
     return lambda array: session.run(None, {name: array})[0]
 
 
-RUNTIME = Runtime(
-    source=f"{__name__}:RUNTIME", name="onnxruntime", packages=("onnxruntime",), convert=convert, load=load
-)
+RUNTIME = Runtime(source=f"{__name__}:RUNTIME", name="onnxruntime", packages=("onnxruntime",), convert=convert, load=load)

@@ -21,7 +21,7 @@ from edgevision.rewrite.reparam import reparameterize
 from tests.rewrite.nets import ops
 
 INSTALLED = Path("/usr/share/datasets/fashion-mnist")
-IMAGES_TRAINED, BATCH = 19_200, 64
+IMAGES_TRAINED, BATCH = 9_600, 64
 
 
 def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -120,7 +120,7 @@ def _content(path: Path) -> bytes:
 
 def trained(net: nn.Module, images: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> nn.Module:
     torch.set_num_threads(1)  # on a shared machine its threads wait for one another longer than they work
-    optimizer = torch.optim.AdamW(net.parameters(), 3e-3)
+    optimizer = torch.optim.AdamW(net.parameters(), 1e-3)
     for start in range(0, IMAGES_TRAINED, BATCH):
         x, y = torch.from_numpy(images[start : start + BATCH]), torch.from_numpy(labels[start : start + BATCH])
         optimizer.zero_grad()
@@ -153,5 +153,5 @@ def test_every_prediction_is_kept(name: str, tmp_path: Path, pictures) -> None: 
     )
     accuracy = float((before.argmax(1) == labels).mean())
     print(f"{name}: {accuracy:.2%} before and after, {ops(proto)['Conv']} -> {convolutions} convolutions")
-    assert accuracy > 0.7
+    assert accuracy > 0.5  # ten classes; the nets are hardly trained
     assert (before.argmax(1) == after.argmax(1)).all()

@@ -73,9 +73,9 @@ class RepGhostBlock(nn.Module):
 BLOCKS: dict[str, tuple[Callable[[int, int, int], nn.Module], int]] = {
     "repvgg": (repvgg_block, 5),
     "mobileone": (mobileone_block, 10),
-    "repghost": (RepGhostBlock, 17),
+    "repghost": (RepGhostBlock, 18),
 }
-"""Block, and convolutions left of five of them: (1, 2, 3 or 4, shortcuts where shapes change) each."""
+"""Block, and convolutions left of five of them: 1; 2; 3 and three shortcuts where the shape changes."""
 
 
 def network(block: Callable[[int, int, int], nn.Module]) -> nn.Module:

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tvm import tirx
 
 from edgevision.errors import VerificationError
-from edgevision.lower.compute import elementwise
+from edgevision.lower.compute import elementwise, functions
 from edgevision.pipeline import Options, compile_model
 
 
@@ -41,7 +41,7 @@ def network(tmp_path: Path) -> Path:
 def test_the_first_wrong_tensor_is_named_and_nothing_is_written(
     network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(elementwise.UNARY, "HardSwish", lambda x, a: x * elementwise.hard_sigmoid(x, 1 / 6, 0.501))
+    monkeypatch.setitem(elementwise.UNARY, "HardSwish", lambda x, a: x * functions.hard_sigmoid(x, 1 / 6, 0.501))
     kept = tmp_path / "kept"
     with pytest.raises(VerificationError) as caught:
         compile_model(network, ["native"], Options(output=tmp_path / "out", measure=False, keep_failed=kept))

@@ -25,7 +25,11 @@ CROPPED = 0.875
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 """What Pillow raises for files that are damaged or no image."""
 
-IDX_SPLITS = ("t10k", "test", "train")
+IDX_HELD_OUT = ("t10k", "test")
+FOLDERS_HELD_OUT = ("val", "valid", "validation", "test")
+"""Beside a folder "train", the first of these that exists is what accuracy is measured on."""
+
+ByClass = dict[int, list["Example"]]
 
 
 class UnreadableImageError(InputError):
@@ -54,14 +58,41 @@ def open_dataset(folder: Path, limit: int | None = None) -> Dataset:
     """The examples under ``folder``; the first ``limit``, taken from all classes in turn.
 
     Folders that are all named by numbers have these as labels; others are numbered in order of name, as ImageNet's are.
+    Where there is a part for training and one that is held out, the latter.
 
     Raises:
         InputError: no such folder, neither layout, no image, or a single class.
     """
+    check_folder(folder)
+    images = idx_images(folder, IDX_HELD_OUT) or idx_images(folder, ("train",))
+    by_class, numbered = (idx_classes(images), True) if images else folder_classes(held_out_folder(folder) or folder)
+    return dataset_of(by_class, numbered=numbered, folder=folder, limit=limit)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises: InputError, when ``folder`` is none."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give one with a subfolder of images for each class")
-    images = next((path for split in IDX_SPLITS for path in sorted(folder.glob(f"{split}-images*"))), None)
-    by_class, numbered = (_idx_classes(images), True) if images else _folder_classes(folder)
+
+
+def idx_images(folder: Path, splits: Sequence[str]) -> Path | None:
+    """The idx file with the images of the first of ``splits`` that lies in ``folder``."""
+    return next((path for split in splits for path in sorted(folder.glob(f"{split}-images*"))), None)
+
+
+def held_out_folder(folder: Path) -> Path | None:
+    """The subfolder that is held out of training, where there is one for training too."""
+    if not (folder / "train").is_dir():
+        return None
+    return next((folder / name for name in FOLDERS_HELD_OUT if (folder / name).is_dir()), None)
+
+
+def dataset_of(by_class: ByClass, *, numbered: bool, folder: Path, limit: int | None = None) -> Dataset:
+    """The first ``limit`` examples, taken from all classes in turn.
+
+    Raises:
+        InputError: fewer than two classes.
+    """
     if len(by_class) < 2:
         raise InputError(
             f"{folder}: images of {len(by_class)} class{'es' if not by_class else ''}; "
@@ -72,10 +103,15 @@ def open_dataset(folder: Path, limit: int | None = None) -> Dataset:
     return Dataset(examples=tuple(examples), labels=tuple(by_class), numbered=numbered)
 
 
-def _folder_classes(folder: Path) -> tuple[dict[int, list[Example]], bool]:
+def folder_classes(folder: Path) -> tuple[ByClass, bool]:
+    """Label -> examples, and whether the folders are named by class numbers.
+
+    Raises:
+        InputError: a class without images.
+    """
     classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     numbered = all(path.name.isdecimal() for path in classes)
-    by_class: dict[int, list[Example]] = {}
+    by_class: ByClass = {}
     for place, path in enumerate(classes):
         label = int(path.name) if numbered else place
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
@@ -115,8 +151,12 @@ def read_image(path: Path, height: int, width: int, channels: int) -> Pixels:
     return np.asarray(image.crop((left, top, left + width, top + height)), np.uint8).reshape(height, width, channels)
 
 
-def _idx_classes(images: Path) -> dict[int, list[Example]]:
-    """Source of the format: yann.lecun.com/exdb/mnist, "the idx file format"."""
+def idx_classes(images: Path) -> ByClass:
+    """Label -> examples. Source of the format: yann.lecun.com/exdb/mnist, "the idx file format".
+
+    Raises:
+        InputError: no labels beside it, or not as many; a file that is truncated or of another format.
+    """
     split = images.name.partition("-")[0]
     labels_path = next(iter(sorted(images.parent.glob(f"{split}-labels*"))), None)
     if labels_path is None:
@@ -124,7 +164,7 @@ def _idx_classes(images: Path) -> dict[int, list[Example]]:
     pictures, labels = _read_idx(images, 3), _read_idx(labels_path, 1)
     if len(pictures) != len(labels):
         raise InputError(f"{images}: {len(pictures)} images, but {labels_path.name} has {len(labels)} labels")
-    by_class: dict[int, list[Example]] = {int(label): [] for label in np.unique(labels)}
+    by_class: ByClass = {int(label): [] for label in np.unique(labels)}
     for number, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
         by_class[int(label)].append(_idx_example(f"{images}[{number}]", int(label), picture))
     return by_class

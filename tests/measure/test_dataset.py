@@ -135,3 +135,11 @@ def test_folders_without_labels_are_refused(tmp_path: Path) -> None:
         open_dataset(tmp_path)
     with pytest.raises(InputError, match="images of 0 classes"):
         open_dataset(tmp_path / "cats")
+
+
+def test_the_folder_that_is_held_out_is_evaluated(tmp_path: Path) -> None:
+    folder_of_images(tmp_path / "train", per_class=3)
+    with pytest.raises(InputError, match="no images"):
+        open_dataset(tmp_path)
+    folder_of_images(tmp_path / "val", per_class=2)
+    assert len(open_dataset(tmp_path).examples) == 10

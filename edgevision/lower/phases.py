@@ -1,4 +1,4 @@
-"""The lowering, in order: emit -> fuse -> extract. Each phase can be dumped."""
+"""The lowering, in order: emit -> classify -> fuse -> extract. Each phase can be dumped."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tvm
 from tvm import relax
 
 from edgevision.errors import UnsupportedOperatorError
+from edgevision.lower.depth import limit_fused_depth
 from edgevision.lower.emitter import Emitter
 from edgevision.lower.extract import extract
 from edgevision.lower.node import read
@@ -28,6 +29,7 @@ def lower(model: Model, dump_ir: Path | None = None) -> Program:
     module = emit(model)
     phases = (
         ("classify", relax.transform.AnnotateTIROpPattern()),
+        ("limit", limit_fused_depth),
         ("fuse", relax.transform.FuseOps(fuse_opt_level=2)),
         ("join", relax.transform.FuseTIR()),
         ("tidy", relax.transform.DeadCodeElimination()),

@@ -52,6 +52,8 @@ FUNCTIONS: dict[str, Function] = {
     "sigmoid": ("y = Sigmoid(t)", _sigmoid, (2, 0, 0)),
     "silu": ("s = Sigmoid(t) y = Mul(t, s)", lambda x: x * _sigmoid(x), (2, 0, 0)),
     "tanh": ("y = Tanh(t)", np.tanh, (1, 0, 0)),
+    "sinh": ("y = Sinh(t)", np.sinh, (3, 0, 0)),
+    "cosh": ("y = Cosh(t)", np.cosh, (3, 0, 0)),
     "erf": ("y = Erf(t)", _erf, (4, 0, 0)),
     "softplus": ("y = Softplus(t)", _softplus, (1, 0, 0)),
     "mish": ("y = Mish(t)", lambda x: x * np.tanh(_softplus(x)), (3, 0, 0)),

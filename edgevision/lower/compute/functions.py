@@ -94,6 +94,33 @@ def _erf(x: Expr) -> Expr:
     return tirx.Select(is_nan(x), x, let(bounded, ratio))
 
 
+def cosh(x: Expr) -> Expr:
+    """(e**|x| + e**-|x|) / 2."""
+    if dtype(x) != "float32":
+        return tirx.cosh(x)
+    return let(_half_exp(tirx.abs(x)), lambda h: h + const(0.25, x) / h)
+
+
+def sinh(x: Expr) -> Expr:
+    """(e**|x| - e**-|x|) / 2 with the sign of x, below 1 as x + x**3 P(x**2) (Cephes sinhf)."""
+    if dtype(x) != "float32":
+        return tirx.sinh(x)
+    series = (2.03721912945e-4, 8.33028376239e-3, 1.66667160211e-1)
+
+    def branch(v: Expr) -> Expr:
+        small = let(v * v, lambda z: polynomial(z, series) * z * v + v)
+        large = let(_half_exp(tirx.abs(v)), lambda h: h - const(0.25, x) / h)
+        signed = let(large, lambda size: tirx.Select(v < const(0.0, x), -size, size))
+        return tirx.Select(tirx.abs(v) < const(1.0, x), small, signed)
+
+    return let(x, branch)
+
+
+def _half_exp(x: Expr) -> Expr:
+    """e**x / 2, finite as long as it can be: e**x itself is not from x = 88.7 on."""
+    return let(exp(x * const(0.5, x)), lambda root: const(0.5, x) * root * root)
+
+
 def atanh(x: Expr) -> Expr:
     """log((1 + x) / (1 - x)) / 2, below 0.5 as x + x**3 P(x**2) (Cephes atanhf): the quotient rounds a small x away."""
     if dtype(x) != "float32":

@@ -13,8 +13,7 @@ DEEPEST = 20
 compiles in 2 s, with Mish behind it in minutes."""
 
 
-@tvm.transform.module_pass(opt_level=0, name="LimitFusedDepth")
-def limit_fused_depth(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
+def limit_fused_depth(module: tvm.IRModule) -> tvm.IRModule:
     """Mark as fused with nothing every elementwise function that some call puts too deep behind others."""
     lets = {gv: _lets(f) for gv, f in module.functions.items() if isinstance(f, tirx.PrimFunc)}
     depth: dict[relax.Var, int] = {}

@@ -14,7 +14,9 @@ ATTRIBUTES = {"HardSigmoid": "<alpha = 0.3>", "ThresholdedRelu": "<alpha = 0.4>"
 BOUNDED, ABOVE_ONE, POSITIVE = ("Acos", "Asin", "Atanh"), ("Acosh",), ("Log", "Sqrt", "Reciprocal")
 ON_FLOATS = sorted(op for op in UNARY if "::" not in op and op not in {"Clip", "Not", "BitwiseNot", "IsNaN", "IsInf", "Swish"})
 # Add, Sub, Mul and Div of constants become part of the convolution itself.
-ARITHMETIC = sorted(set(BINARY) - {"Add", "Sub", "Mul", "Div", "And", "Or", "Xor", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor"})
+FOLDED = {"Add", "Sub", "Mul", "Div"}
+ON_INTEGERS = {"And", "Or", "Xor", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor"}
+ARITHMETIC = sorted(set(BINARY) - FOLDED - ON_INTEGERS)
 COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 
 X = images(1, 6, 5, 3)

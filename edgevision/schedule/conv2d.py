@@ -7,8 +7,9 @@ this row is contiguous. Data that needs a border is copied into a zeroed scratch
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from tvm.script.ir_builder import IRBuilder
@@ -25,14 +26,21 @@ from edgevision.schedule.register_tile import (
     lanes,
     load,
     loop,
+    serial,
     split_index,
     write,
     zero,
 )  # fmt: skip
 from edgevision.schedule.scheduled import Scheduled
-from edgevision.schedule.tail import Tail, elementwise_tail, ignores_rows, parameters
+from edgevision.schedule.tail import Tail, elementwise_tail, ignores_rows
+from edgevision.schedule.tail import parameters as parameters_of
 from edgevision.schedule.workload import Workload, dtype_of, rebuild, shape_of
 from edgevision.target import Target
+
+NAME = "conv2d"
+
+SWEEPS = (1, 2, 4, 8, 16, 32)
+UNROLLS = (1, 2, 4)
 
 PARALLEL_MACS = 200_000
 """Below this a kernel stays on one thread: waking a second one costs some 5 us, in which one AVX2 core does about
@@ -55,7 +63,11 @@ class Block:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """``rows`` x ``columns`` output pixels, one row of them all if ``flat``; ``full`` blocks of equal size, then
-    ``rest``."""
+    ``rest``.
+
+    A block's weights meet ``sweep`` units of pixels before the next block's turn: tiles if ``flat``, else rows, where 0
+    is one tile. ``unroll`` turns of the reduction's innermost loop are written out.
+    """
 
     geometry: Geometry
     flat: bool
@@ -67,7 +79,12 @@ class Plan:
     block: Block
     rest: Block | None
     step: int  # reduction steps handled together (4: the lane form of NEON)
-    channels_first: bool
+    sweep: int
+    unroll: int
+
+    @property
+    def units(self) -> int:
+        return self.columns // self.tile if self.flat else self.rows
 
     @property
     def reduction(self) -> int:
@@ -78,15 +95,17 @@ class Plan:
         return self.reduction * (self.geometry.co // self.geometry.groups)
 
 
-def schedule(workload: Workload, target: Target) -> Scheduled | None:
-    """None where the workload is not a float32 convolution by a weight with an elementwise tail."""
+def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] | None = None) -> Scheduled | None:
+    """None where the workload is not a float32 convolution by a weight with an elementwise tail.
+
+    ``parameters``: one of `space`; without, the default.
+    """
     found = elementwise_tail(workload)
-    if found is None:
+    shape = _takes(workload)
+    if found is None or shape is None:
         return None
-    shape = geometry(workload, found[0])
-    if shape is None or dtype_of(shape.source) != "float32":
-        return None
-    plan = _plan(shape, target, straight=ignores_rows(workload, *found))
+    straight = ignores_rows(workload, *found)
+    plan = _plan(shape, target, parameters or default(shape, target), straight=straight)
     weight_number = next(i for i, p in enumerate(workload.params) if p.same_as(shape.weights))
     scratch = (shape_of(shape.padded.buffer),) if shape.padded else ()
     with IRBuilder() as builder:
@@ -94,7 +113,7 @@ def schedule(workload: Workload, target: Target) -> Scheduled | None:
             T.func_name("kernel")
             T.func_attr({"tirx.noalias": True})
             size = int(np.prod(shape_of(shape.weights)))
-            places = parameters(workload, {weight_number: (size,)})
+            places = parameters_of(workload, {weight_number: (size,)})
             work = [T.arg(f"s{i}", T.buffer(s, "float32", layout=None)) for i, s in enumerate(scratch)]
             tail = Tail(workload, *found, places)
             source = tail.place(shape.source)
@@ -103,28 +122,83 @@ def schedule(workload: Workload, target: Target) -> Scheduled | None:
                 source = work[0]
             _emit(plan, source, places[weight_number], tail)
         func = builder.get()
-    name = f"template:conv2d {plan.tile}x{len(plan.block.vectors)}x{plan.block.vectors[0].width}"
+    name = f"template:{NAME} {plan.tile}x{len(plan.block.vectors)}x{plan.block.vectors[0].width}"
     return Scheduled(func=func, schedule=name, relay={weight_number: lambda w: pack(w, plan)}, scratch=scratch)
 
 
-def _plan(g: Geometry, target: Target, *, straight: bool) -> Plan:
-    flat = (g.kh, g.kw, g.strides) == (1, 1, (1, 1)) and g.padded is None
-    rows, columns = (1, g.n * g.ho * g.wo) if flat else (g.n * g.ho, g.wo)
+def space(workload: Workload, target: Target) -> tuple[dict[str, int], ...]:
+    """What can be chosen: ``pixels`` x ``vectors`` of the register tile, and `Plan`'s ``sweep`` and ``unroll``."""
+    g = _takes(workload)
+    if g is None:
+        return ()
+    rows, columns = _pixels(g)
+    tiles = tile_choice.contenders(
+        columns, g.co // g.groups, g.kh * g.kw * g.ci, target.vector_bits // 32, target.vector_registers,
+        lane_form=_step(g, target) > 1,
+    )  # fmt: skip
+    found = []
+    for tile, unroll in product(tiles, UNROLLS):
+        units = columns // tile.pixels if _flat(g) else rows
+        sweeps = {*(() if _flat(g) else (0,)), *(s for s in SWEEPS if s < units), units}
+        if g.ci // _step(g, target) % unroll == 0:
+            found += [
+                {"pixels": tile.pixels, "vectors": tile.vectors, "sweep": sweep, "unroll": unroll}
+                for sweep in sorted(sweeps)
+            ]
+    return tuple(found)
+
+
+def default(g: Geometry, target: Target) -> dict[str, int]:
+    """The modelled best tile; blocks outermost where the weights outweigh the data."""
+    rows, columns = _pixels(g)
+    channels, reduction, width = g.co // g.groups, g.kh * g.kw * g.ci, target.vector_bits // 32
+    tile = tile_choice.choose(
+        columns, channels, reduction, width, target.vector_registers, lane_form=_step(g, target) > 1
+    )
+    weight_bytes, data_bytes = 4 * reduction * channels, 4 * g.n * g.h * g.w * g.ci
+    units = columns // tile.pixels if _flat(g) else rows
+    several = _full_blocks(lanes(channels, width), tile.vectors) > 1
+    sweep = units if weight_bytes > data_bytes and several else int(_flat(g))
+    return {"pixels": tile.pixels, "vectors": tile.vectors, "sweep": sweep, "unroll": 1}
+
+
+def _full_blocks(cover: tuple[Lanes, ...], vectors: int) -> int:
+    """How many blocks of ``vectors`` equal vectors there are, of the widest kind."""
+    return max(1, sum(1 for v in cover if v.width == cover[0].width) // vectors)
+
+
+def _takes(workload: Workload) -> Geometry | None:
+    found = elementwise_tail(workload)
+    shape = geometry(workload, found[0]) if found else None
+    return shape if shape is not None and dtype_of(shape.source) == "float32" else None
+
+
+def _flat(g: Geometry) -> bool:
+    return (g.kh, g.kw, g.strides) == (1, 1, (1, 1)) and g.padded is None
+
+
+def _pixels(g: Geometry) -> tuple[int, int]:
+    """Rows of output pixels, and pixels a row."""
+    return (1, g.n * g.ho * g.wo) if _flat(g) else (g.n * g.ho, g.wo)
+
+
+def _step(g: Geometry, target: Target) -> int:
+    return 4 if target.arch in ("aarch64", "arm") and g.ci % 4 == 0 else 1
+
+
+def _plan(g: Geometry, target: Target, parameters: Mapping[str, int], *, straight: bool) -> Plan:
+    rows, columns = _pixels(g)
     channels = g.co // g.groups
-    lane_form = target.arch in ("aarch64", "arm") and g.ci % 4 == 0
-    width = target.vector_bits // 32
     reduction = g.kh * g.kw * g.ci
-    tile = tile_choice.choose(columns, channels, reduction, width, target.vector_registers, lane_form=lane_form)
-    cover = lanes(channels, width)
-    block = Block(0, cover[: tile.vectors], 0)
-    full = max(1, sum(1 for v in cover if v.width == cover[0].width) // len(block.vectors))
+    cover = lanes(channels, target.vector_bits // 32)
+    block = Block(0, cover[: parameters["vectors"]], 0)
+    full = _full_blocks(cover, len(block.vectors))
     first = full * block.channels
     left = tuple(Lanes(v.offset - first, v.width) for v in cover[full * len(block.vectors) :])
-    rest = Block(first, left, first * reduction) if left else None
-    weight_bytes, data_bytes = 4 * reduction * channels, 4 * g.n * g.h * g.w * g.ci
     return Plan(
-        geometry=g, flat=flat, straight=straight, rows=rows, columns=columns, tile=tile.pixels, full=full,
-        block=block, rest=rest, step=4 if lane_form else 1, channels_first=weight_bytes > data_bytes and full > 1,
+        geometry=g, flat=_flat(g), straight=straight, rows=rows, columns=columns, tile=parameters["pixels"], full=full,
+        block=block, rest=Block(first, left, first * reduction) if left else None, step=_step(g, target),
+        sweep=parameters["sweep"], unroll=parameters["unroll"],
     )  # fmt: skip
 
 
@@ -177,30 +251,68 @@ Tiles = Callable[[Expr, Block, Expr, Expr, int], None]
 
 
 def _walk(plan: Plan, tiles: Tiles, *, threads: bool) -> None:
-    """Visit every (block, row, tile of pixels): rows or tiles outermost, or blocks where weights outweigh data."""
-    count, rest = divmod(plan.columns, plan.tile)
+    """Visit every (block, row, tile of pixels): chunks of ``sweep`` units, in each the blocks, in each the units."""
 
-    def blocks(row: Expr, first: Expr, pixels: int) -> None:
-        loop(plan.full, lambda b: tiles(b, plan.block, row, first, pixels))
+    def blocks(visit: Callable[[Expr, Block, bool], None], *, split: bool) -> None:
+        loop(plan.full, lambda b: visit(b, plan.block, False), threads=split and plan.full > 1)
         if plan.rest:
-            tiles(T.int64(0), plan.rest, row, first, pixels)
+            visit(T.int64(0), plan.rest, split)
 
-    def columns(row: Expr, visit: Callable[[Expr, Expr, int], None], *, split: bool) -> None:
-        loop(count, lambda t: visit(row, t * plan.tile, plan.tile), threads=split and count > 1)
-        if rest:
-            visit(row, T.int64(count * plan.tile), rest)
+    def row(r: Expr) -> None:
+        def column(first: Expr, pixels: int) -> None:
+            blocks(lambda b, block, _: tiles(b, block, r, first, pixels), split=False)
 
-    def rows(visit: Callable[[Expr, Expr, int], None], *, split: bool) -> None:
-        by_row = plan.rows > 1
-        loop(plan.rows, lambda r: columns(r, visit, split=split and not by_row), threads=split and by_row)
+        _columns(plan, column, threads=threads and plan.rows == 1)
 
-    if not plan.channels_first:
-        rows(blocks, split=threads)
+    if not plan.sweep:
+        loop(plan.rows, row, threads=threads and plan.rows > 1)
         return
-    loop(plan.full, lambda b: rows(lambda r, f, p: tiles(b, plan.block, r, f, p), split=False), threads=threads)
-    if plan.rest:
-        last = plan.rest
-        rows(lambda r, f, p: tiles(T.int64(0), last, r, f, p), split=threads)
+    chunks = -(-plan.units // plan.sweep)
+    if chunks == 1:
+        blocks(lambda b, block, split: _chunk(plan, tiles, T.int64(0), b, block, split=split), split=threads)
+        return
+    loop(
+        chunks,
+        lambda c: blocks(lambda b, block, _: _chunk(plan, tiles, c, b, block), split=False),
+        threads=threads,
+    )
+
+
+def _columns(plan: Plan, visit: Callable[[Expr, int], None], *, threads: bool = False) -> None:
+    """Tiles of one row."""
+    count, rest = divmod(plan.columns, plan.tile)
+    loop(count, lambda t: visit(t * plan.tile, plan.tile), threads=threads and count > 1)
+    if rest:
+        visit(T.int64(count * plan.tile), rest)
+
+
+def _chunk(plan: Plan, tiles: Tiles, chunk: Expr, number: Expr, block: Block, *, split: bool = False) -> None:
+    """Units [chunk * sweep, (chunk + 1) * sweep) with one block; the last chunk may be shorter, and takes the pixels that
+    fill no tile."""
+    units, sweep = plan.units, plan.sweep
+    only = units <= sweep
+    first = T.int64(0) if only else chunk * sweep
+
+    def unit(i: Expr) -> None:
+        at = first + i
+        if plan.flat:
+            tiles(number, block, T.int64(0), at * plan.tile, plan.tile)
+        else:
+            _columns(plan, lambda column, pixels: tiles(number, block, at, column, pixels))
+
+    if only or units % sweep == 0:
+        loop(min(sweep, units), unit, threads=split and units > 1)
+    else:
+        with serial(T.min(T.int64(sweep), units - first)) as i:
+            unit(i)
+    rest = plan.columns % plan.tile
+    if not plan.flat or not rest:
+        return
+    if only:
+        tiles(number, block, T.int64(0), T.int64(units * plan.tile), rest)
+        return
+    with T.If(chunk == -(-units // sweep) - 1), T.Then():
+        tiles(number, block, T.int64(0), T.int64(units * plan.tile), rest)
 
 
 def _tile(
@@ -218,13 +330,17 @@ def _tile(
     def taps(ky: Expr, kx: Expr) -> None:
         positions = [_position(plan, row, first + p, ky, kx) for p in range(pixels)]
 
-        def steps(k: Expr) -> None:
+        def step(k: Expr) -> None:
             base = which * g.ci + k * plan.step
             elements = [T.Bind(load(data, [*p, base], plan.step)) for p in positions]
             row = at + ((ky * g.kw + kx) * g.ci + k * plan.step) * width
             accumulate(acc, vectors, elements, plan.step, weights, row, width)
 
-        loop(g.ci // plan.step, steps)
+        def steps(k: Expr) -> None:
+            for u in range(plan.unroll):
+                step(k * plan.unroll + u if plan.unroll > 1 else k)
+
+        loop(g.ci // plan.step // plan.unroll, steps)
 
     loop(g.kh, lambda ky: loop(g.kw, lambda kx: taps(ky, kx)))
     for p, line in enumerate(acc):

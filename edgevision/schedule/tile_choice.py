@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgevision.schedule.register_tile import lanes
@@ -15,6 +16,9 @@ Skylake.., Zen), and some slack must hide loads. Measured on Zen 5, 11 shapes of
 
 LOAD_CYCLES = 0.02
 """What a load costs beside its port, to prefer the squarer of two tiles that FMAs bound."""
+CONTENDING = 1.5
+"""The model knows neither caches nor the decoder, so that its best tile is not always the fastest one."""
+
 TURN_COST = 3.0  # cycles an accumulator costs outside the reduction loop: cleared, finished, stored
 
 
@@ -41,16 +45,32 @@ def choose(pixels: int, channels: int, reduction: int, width: int, registers: in
     Cycles a step are bounded by FMAs issued, by loads issued and by the wait for a dependent FMA; leftover tiles
     count.
     """
-    count = len(lanes(channels, width))
     best, least = RegisterTile(1, 1), float("inf")
+    for tile, cycles in _modelled(pixels, channels, reduction, width, registers, lane_form=lane_form):
+        if cycles < least - 1e-9:
+            best, least = tile, cycles
+    return best
+
+
+def contenders(
+    pixels: int, channels: int, reduction: int, width: int, registers: int, *, lane_form: bool
+) -> tuple[RegisterTile, ...]:
+    """The tiles worth a measurement: modelled at no more than `CONTENDING` times the best one's cycles."""
+    found = list(_modelled(pixels, channels, reduction, width, registers, lane_form=lane_form))
+    least = min(cycles for _, cycles in found)
+    return tuple(tile for tile, cycles in found if cycles <= CONTENDING * least)
+
+
+def _modelled(
+    pixels: int, channels: int, reduction: int, width: int, registers: int, *, lane_form: bool
+) -> Iterator[tuple[RegisterTile, float]]:
+    """Every tile that fits the registers, by vectors and then by pixels, with its modelled cycles."""
+    count = len(lanes(channels, width))
     for vectors in range(1, min(count, registers) + 1):
         for tile in range(1, min(pixels, registers) + 1):
-            if not fits(tile, vectors, registers, lane_form=lane_form):
+            if tile * vectors > 1 and not fits(tile, vectors, registers, lane_form=lane_form):
                 break
-            cycles = _cycles(pixels, tile, count, vectors, reduction, lane_form=lane_form)
-            if cycles < least - 1e-9:
-                best, least = RegisterTile(tile, vectors), cycles
-    return best
+            yield RegisterTile(tile, vectors), _cycles(pixels, tile, count, vectors, reduction, lane_form=lane_form)
 
 
 def _cycles(pixels: int, tile: int, count: int, vectors: int, reduction: int, *, lane_form: bool) -> float:

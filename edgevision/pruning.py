@@ -21,7 +21,7 @@ from edgevision.rewrite.prune.importance import randomly
 from edgevision.rewrite.prune.ladder import LEAST_KEPT
 from edgevision.rewrite.prune.latency import Timed, prune_to_latency
 from edgevision.rewrite.prune.lossless import DeadChannels, Ranges, prune_lossless
-from edgevision.rewrite.prune.pruning import ROUND_TO, check_share
+from edgevision.rewrite.prune.pruning import ROUND_TO, Plan, check_share, planned
 from edgevision.rewrite.prune.select import Scope
 from edgevision.zoo.saving import check_output, save
 
@@ -51,7 +51,7 @@ def prune(
     importance: Importance | str = "l1", scope: Scope = "global", round_to: int = ROUND_TO,
     least_kept: float = LEAST_KEPT, freeze: Sequence[str] = (),
     input_shapes: Mapping[str, tuple[int, ...]] | None = None, input_range: tuple[float, float] | None = None,
-    seed: int = 0, progress: Callable[[str], None] = lambda _: None,
+    seed: int = 0, progress: Callable[[str], None] = lambda _: None, threads: int = 0, priority: int = 0,
 ) -> Pruning:  # fmt: skip
     """Remove channels of ``source`` (.onnx, .pt2, zoo:NAME, ModelProto), and write ``output`` where one is named.
 
@@ -59,6 +59,7 @@ def prune(
     ``latency_ms`` (measured on ``target``, which this machine must be) and ``lossless`` (only channels that are
     constant for every input: the same function). ``input_range``: the least and
     the largest value of any input, which tells ``lossless`` more. ``seed`` is that of importance "random".
+    ``threads`` compute a run of what ``latency_ms`` times (0: one a core), with ``priority`` -20 to 19; below 0 needs root.
 
     Raises: EdgevisionError, exit code 2 for what was asked, 3 for what the file holds. Nothing is written then.
     """
@@ -72,23 +73,19 @@ def prune(
         check_output(Path(output))
     model = ingest.read(source, input_shapes=input_shapes)
 
-    def to_share(share: float, measure: str = "macs") -> Pruned:
-        return prune_proto(
-            model.proto, share, measure=measure, importance=_seeded(importance, seed), scope=scope, round_to=round_to,
-            frozen=freeze, least_kept=least_kept, scales=_scales(model),
-        )  # fmt: skip
-
+    how: dict[str, Any] = {"importance": _seeded(importance, seed), "scope": scope, "round_to": round_to, "frozen": freeze,
+                           "least_kept": least_kept, "scales": scales_of(model)}  # fmt: skip
     dead: DeadChannels | None = None
     timed: Timed | None = None
     if lossless:
         ranges: Ranges = {} if input_range is None else dict.fromkeys((spec.name for spec in model.inputs), input_range)
         pruned, dead = prune_lossless(model.proto, ranges, round_to=round_to, frozen=freeze)
     elif latency_ms is not None:
-        timed = _to_latency(model, latency_ms, target, to_share, progress)
+        timed = _to_latency(model, latency_ms, target, planned(model.proto, **how), progress, threads, priority)
         pruned = timed.pruned
     else:
         ((measure, share),) = asked.items()
-        pruned = to_share(share, measure)
+        pruned = prune_proto(model.proto, share, measure=measure, **how)
     result = Pruning(model=model, pruned=pruned, before=count(model.proto), after=count(pruned.proto), dead=dead, timed=timed)
     if output is not None:
         save(result.to_onnx(), Path(output))
@@ -99,7 +96,7 @@ def _seeded(importance: Importance | str, seed: int) -> Importance | str:
     return randomly(seed) if importance == "random" else importance
 
 
-def _scales(model: Model) -> dict[str, Any]:
+def scales_of(model: Model) -> dict[str, Any]:
     """gamma of every BatchNormalization of the original file, by the tensor that it writes; names survive folding."""
     original = model.original
     proto = onnx_file.load(original).proto if isinstance(original, Path) else onnx.load_model_from_string(original)
@@ -121,12 +118,14 @@ class ConflictError(InputError):
 
 
 def _to_latency(
-    model: Model, budget_ms: float, target: str, to_share: Callable[[float], Pruned], progress: Callable[[str], None]
-) -> Timed:
+    model: Model, budget_ms: float, target: str, plan: Plan, progress: Callable[[str], None], threads: int,
+    priority: int,
+) -> Timed:  # fmt: skip
     """The compiler is imported here: other ways to prune need none."""
+    from edgevision.measure.interleaved import Turns
     from edgevision.timing import InterleavedTimer
 
     if budget_ms <= 0:
         raise InputError(f"--latency {budget_ms:g}ms: give a positive time, for instance 12ms")
-    with InterleavedTimer(model, target, progress) as timer:
-        return prune_to_latency(model.proto, budget_ms, timer, to_share)
+    with InterleavedTimer(model, target, progress, Turns(nice=priority), threads) as timer:
+        return prune_to_latency(plan, budget_ms, timer)

@@ -39,6 +39,7 @@ class Milliseconds(click.ParamType[float]):
 @click.option("--latency", "latency_ms", type=Milliseconds(), metavar="MS",
               help="Time of a run on --target, measured: 12ms. Compiles several candidates.")  # fmt: skip
 @click.option("--target", default="native", show_default=True, help="Where --latency is measured.")
+@click.option("--threads", type=click.IntRange(1, 64), default=None, help="Threads that --latency runs with [default: one a core].")
 @click.option("--lossless", is_flag=True, help="Remove only channels that are constant: the function stays the same.")
 @click.option("--input-range", type=Numbers(), metavar="LO,HI",
               help="Least and largest value of the input; --lossless finds more with it.")  # fmt: skip
@@ -63,6 +64,7 @@ def prune(source: str, shapes: tuple[str, ...], explain: bool, as_json: bool, **
     from edgevision.ingest import parse_input_shapes
 
     bounds = given.pop("input_range")
+    given["threads"] = given["threads"] or 0
     if bounds is not None and not given["lossless"]:
         raise InputError("--input-range tells --lossless what the input can be; no other way to prune uses it")
     if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
@@ -115,7 +117,7 @@ def _lines(result: Pruning, *, explain: bool) -> Iterator[str]:
         timed = result.timed
         yield (f"measured: {timed.achieved_ms:.3g} ms of {timed.budget_ms:.3g} ms allowed "
                f"({timed.achieved_ms / timed.budget_ms:.1%}); unpruned {timed.full_ms:.3g} ms; "
-               f"{timed.candidates} candidates until then")  # fmt: skip
+               f"the model of time said {timed.modelled_ms:.3g} ms; {timed.candidates} candidates compiled")  # fmt: skip
     elif pruned.requested is not None:
         yield f"requested: {pruned.requested:.1%} of the {pruned.unit}; achieved: {pruned.achieved:.1%}"
     yield f"{len(pruned.changed)} of {len(pruned.widths)} layers are narrower"

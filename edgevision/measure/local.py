@@ -69,7 +69,7 @@ class LocalDevice:
         text = json.dumps({"threads": self.threads, **request})
         try:
             done = subprocess.run(
-                command, input=text, capture_output=True, text=True, timeout=self.timeout_s, env=_environment()
+                command, input=text, capture_output=True, text=True, timeout=self.timeout_s, env=child_environment()
             )
         except subprocess.TimeoutExpired as error:
             raise DeviceError(f"{artifact.path} ran for more than {self.timeout_s:.0f} s on this machine") from error
@@ -78,7 +78,7 @@ class LocalDevice:
         return answer
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """The child imports the same edgevision as this process, installed or not."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 

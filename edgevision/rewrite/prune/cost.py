@@ -61,7 +61,7 @@ def _macs(node: Node, network: Network, channels: Channels) -> Term:
     x, y = (network.shapes[name] for name in (node.inputs[0], node.output))
     weight = network.shapes[node.inputs[1]]
     axis = 1 if node.op in ("Conv", "ConvTranspose") else len(x) - 1
-    into, out = _along(node.inputs[0], axis, channels), _along(node.output, axis, channels)
+    into, out = along(node.inputs[0], axis, channels), along(node.output, axis, channels)
     match node.op:
         case "Conv":
             total = prod(y) * prod(weight[1:])
@@ -74,7 +74,8 @@ def _macs(node: Node, network: Network, channels: Channels) -> Term:
     return Term(factor=total / (max(1, len(into)) * max(1, len(out))), first=into, second=out)
 
 
-def _along(name: str, axis: int, channels: Channels) -> Ids:
+def along(name: str, axis: int, channels: Channels) -> Ids:
+    """The identities along ``axis`` of a tensor; none where it is not followed there."""
     labels = channels.labels.get(name)
     return labels.ids if labels is not None and labels.axis == axis else _NONE
 

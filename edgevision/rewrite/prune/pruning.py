@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,19 +89,47 @@ def prune(
     Raises: InputError (share outside (0, 1), round_to below 1), UnknownNameError, NothingPrunableError, BudgetError.
     """
     check_share(share, f"--{measure}")
-    if round_to < 1:
-        raise InputError(f"--round-to {round_to}: give 1 or more")
     if measure not in MEASURES:
         raise UnknownNameError("measure", measure, MEASURES)
+    plan = planned(
+        proto, importance=importance, scope=scope, round_to=round_to, frozen=frozen, least_kept=least_kept, scales=scales
+    )
+    return plan.narrowed(_cost(measure, plan), share, share)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is known before a budget is: the channels of ``network``, how much each class matters, and the widths that
+    they can have."""
+
+    network: Network
+    channels: Channels
+    score: Mapping[int, float]
+    steps: tuple[Ladder, ...]
+    scope: Scope
+
+    def narrowed(self, cost: Cost, share: float, requested: float | None) -> Pruned:
+        """At most ``share`` of ``cost`` stays. Raises: BudgetError."""
+        chosen = select(self.steps, self.channels, self.score, cost, share, self.scope)
+        return without(
+            self.network, self.channels, chosen.removed, unit=cost.unit, requested=requested, achieved=chosen.share
+        )
+
+
+def planned(
+    proto: onnx.ModelProto, *, importance: Importance | str, scope: Scope, round_to: int, frozen: Sequence[str],
+    least_kept: float, scales: Mapping[str, Array] | None,
+) -> Plan:  # fmt: skip
+    """Channels followed, scored, and their ladders built; arguments and errors are those of `prune`."""
+    if round_to < 1:
+        raise InputError(f"--round-to {round_to}: give 1 or more")
     network = Network(proto)
     channels = analysed(network, frozen)
     score = score_classes(network, channels, named(importance), scales)
     steps = ladders(channels, score, round_to=round_to, least_kept=least_kept)
     if not steps:
         raise NothingPrunableError([each.reason for each in held(channels)], round_to)
-    chosen = select(steps, channels, score, _cost(measure, network, channels, steps), share, scope)
-    unit = {"keep": "channels", "macs": "MACs", "params": "parameters"}[measure]
-    return without(network, channels, chosen.removed, unit=unit, requested=share, achieved=chosen.share)
+    return Plan(network=network, channels=channels, score=score, steps=steps, scope=scope)
 
 
 def check_share(share: float, what: str) -> None:
@@ -151,9 +179,9 @@ def held(channels: Channels) -> tuple[Held, ...]:
     return tuple(Held(reason=reason, count=count) for reason, count in ordered)
 
 
-def _cost(measure: str, network: Network, channels: Channels, steps: Iterable[Ladder]) -> Cost:
+def _cost(measure: str, plan: Plan) -> Cost:
     if measure == "macs":
-        return macs(network, channels)
+        return macs(plan.network, plan.channels)
     if measure == "params":
-        return parameters(network, channels)
-    return channel_count([each for ladder in steps for cell in ladder.cells for each in cell])
+        return parameters(plan.network, plan.channels)
+    return channel_count([each for ladder in plan.steps for cell in ladder.cells for each in cell])

@@ -11,6 +11,7 @@ import onnx
 from onnx import numpy_helper
 
 from edgevision import ingest
+from edgevision.model import Model
 from edgevision.rewrite.prune.channels import Channels
 from edgevision.rewrite.prune.network import Network
 from edgevision.rewrite.reparam.interpreter import Interpreter
@@ -90,10 +91,19 @@ def check_shapes(pruned: onnx.ModelProto) -> None:
     assert flaws(pruned) == []
 
 
-def resized(path: Path, size: int, *, simplify: bool = True) -> onnx.ModelProto:
-    """The normal form of a network whose only spatial extents are its input's, at ``size`` x ``size``."""
+def resized(path: Path, size: int, *, simplify: bool = True) -> Model:
+    """The network at ``size`` x ``size``, where its only spatial extents are its input's and those of its shuffles."""
     proto = onnx.load(path)
+    shape = proto.graph.input[0].type.tensor_type.shape
+    full = shape.dim[2].dim_value
     for axis in (2, 3):
-        proto.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = size
+        shape.dim[axis].dim_value = size
+    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+    constants |= {node.output[0]: node.attribute[0].t for node in proto.graph.node if node.op_type == "Constant"}
+    for node in proto.graph.node:
+        target = numpy_helper.to_array(constants[node.input[1]]) if node.op_type == "Reshape" else np.empty(0, np.int64)
+        if len(target) > 3:
+            shrunk = [*target[:-2], *(target[-2:] * size // full)]
+            constants[node.input[1]].CopyFrom(numpy_helper.from_array(np.array(shrunk, np.int64), node.input[1]))
     del proto.graph.value_info[:]
-    return ingest.read(proto, simplify=simplify).proto
+    return ingest.read(proto, simplify=simplify)

@@ -14,7 +14,7 @@ from tests.rewrite.nets import Net
 def _block(net: Net, x: str, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, group: int = 1) -> str:
     pads = [kernel // 2] * 4
     y = net.conv(x, inputs, outputs, kernel, bias=True, pads=pads, strides=[stride] * 2, group=group)
-    return net.node("Relu", y)
+    return net.node("Relu", net.norm(y, outputs))
 
 
 def _shuffled(net: Net, x: str, channels: int, side: int, groups: int) -> str:

@@ -70,14 +70,14 @@ def test_every_importance_and_share_is_exact_in_this_style(name: str, share: flo
 
 
 def test_a_zoo_network_is_exact(folder: Path) -> None:
-    proto = resized(zoo.export("mobilenetv3-small", folder / "network.onnx"), 32, simplify=False)
+    proto = resized(zoo.export("mobilenetv3-small", folder / "network.onnx"), 32, simplify=False).proto
     check(proto, prune(proto, 0.5, measure="macs"))
 
 
 @pytest.mark.large
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_importance_and_share_is_exact_for_zoo_networks(name: str, folder: Path) -> None:
-    proto = resized(zoo.export(name, folder / f"{name}.onnx"), 64)
+    proto = resized(zoo.export(name, folder / f"{name}.onnx"), 64).proto
     for importance in NAMES:
         for share in SHARES:
             check(proto, prune(proto, share, importance=importance))
@@ -86,14 +86,14 @@ def test_every_importance_and_share_is_exact_for_zoo_networks(name: str, folder:
 @pytest.mark.large
 @pytest.mark.parametrize("name", [name for name in zoo.names() if name not in FAMILIES])
 def test_every_zoo_network_is_exact(name: str, folder: Path) -> None:
-    proto = resized(zoo.export(name, folder / f"{name}.onnx"), 64)
+    proto = resized(zoo.export(name, folder / f"{name}.onnx"), 64).proto
     check(proto, prune(proto, 0.5, measure="macs", scope="uniform"))
 
 
 @pytest.mark.large
 @pytest.mark.parametrize("name", [*THEIRS, "convnext-tiny"])
 def test_networks_that_nobody_here_wrote_are_exact(name: str) -> None:
-    proto = resized(graphs.cached(name), 64)
+    proto = resized(graphs.cached(name), 64).proto
     for share, importance in zip((*SHARES, 0.5), NAMES, strict=True):
         check(proto, prune(proto, share, importance=importance))
 

@@ -1,0 +1,107 @@
+"""The process in which `edgevision.measure.interleaved` times two artifacts: a request on stdin, the answer on stdout.
+
+    python -m edgevision.measure.interleaved_process FIRST SECOND FOLDER
+
+The inputs are .npy files in FOLDER (in0.0.npy: input 0).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from edgevision import runtime
+from edgevision.errors import DeviceError, EdgevisionError
+from edgevision.measure.interleaved import Turns
+from edgevision.measure.local import fetch
+
+AUTOGROUP = Path("/proc/self/autogroup")
+UNTIMED = 2
+
+
+def settle(nice: int) -> None:
+    """Priority ``nice`` for this process and for its group: sched(7), "The autogroup feature"."""
+    if nice:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+        if AUTOGROUP.exists():
+            AUTOGROUP.write_text(str(nice), encoding="ascii")
+
+
+def answer(libraries: Sequence[Path], folder: Path, threads: int, turns: Turns) -> dict[str, Any]:
+    """Bursts of the libraries in turn, who begins changing every round, and a profile of each."""
+    with ExitStack() as stack:
+        networks = [stack.enter_context(runtime.load(path, threads=threads)) for path in libraries]
+        inputs = fetch(folder, "in0", len(networks[0].inputs))
+        profiles = [network.profile(*inputs, runs=turns.profiled) for network in networks]
+        runs = [_bound(network, inputs, stack) for network in networks]
+        counts = [max(1, round(turns.burst_s / burst(run, 3)[0])) for run in runs]
+        rounds: list[dict[str, Any]] = []
+        quiet, end = 0, time.monotonic() + turns.limit_s
+        while not rounds or (quiet < turns.rounds and time.monotonic() < end):
+            order = (0, 1) if len(rounds) % 2 else (1, 0)
+            found = {index: burst(runs[index], counts[index]) for index in order}
+            seconds, waiting = zip(found[0], found[1], strict=True)
+            rounds.append({"seconds": seconds, "waiting": waiting})
+            quiet += max(waiting) < turns.noisy
+    # The lower quartile: another program can only add to a step.
+    quartiles = [[(name, float(np.quantile(times, 0.25)) / 1e6) for name, times in profile] for profile in profiles]
+    return {"rounds": rounds, "profiles": quartiles}
+
+
+def _bound(network: runtime.LoadedModel, inputs: Sequence[Any], stack: ExitStack) -> Callable[[], None]:
+    session, bound = stack.enter_context(network.session()), network.bind(*inputs)
+    return lambda: bound.run(session)
+
+
+def burst(run: Callable[[], None], count: int) -> tuple[float, float]:
+    """The median of ``count`` runs in seconds, and the share of the time in which threads that were ready to run did not
+    run."""
+    for _ in range(UNTIMED):
+        run()
+    ran, waited = scheduled()
+    seconds = []
+    for _ in range(count):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    ran_by_now, waited_by_now = scheduled()
+    wanted = ran_by_now - ran + waited_by_now - waited
+    return median(seconds), (waited_by_now - waited) / wanted if wanted else 0.0
+
+
+def scheduled() -> tuple[int, int]:
+    """Nanoseconds that this process's threads have run, and have been ready while others ran. proc(5), "schedstat"."""
+    ran = waited = 0
+    for path in Path("/proc/self/task").glob("*/schedstat"):
+        running, waiting, _ = map(int, path.read_text().split())
+        ran, waited = ran + running, waited + waiting
+    return ran, waited
+
+
+def main() -> int:
+    *libraries, folder = map(Path, sys.argv[1:])
+    request = json.load(sys.stdin)
+    threads, turns = request.pop("threads"), Turns(**request)
+    try:
+        settle(turns.nice)
+        print(json.dumps(answer(libraries, folder, threads, turns)))
+    except EdgevisionError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except PermissionError as error:
+        print(f"priority {turns.nice}: {error.strerror}; root may have it", file=sys.stderr)
+        return DeviceError.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -58,6 +58,15 @@ def compile_object(program: Program, target: Target, output: Path) -> None:
     module.write_to_file(str(output))
 
 
+def compile_function(func: tirx.PrimFunc, target: Target, output: Path) -> int:
+    """Write the object code of one function, called ``__tvm_ffi_kernel``; the workspace that it needs, in bytes."""
+    module = tvm.IRModule({"kernel": func.with_attr("global_symbol", "kernel")})
+    with tvm.transform.PassContext(config=dict(BUILD_OPTIONS)):
+        built = tvm.compile(module, target=llvm_target(target))
+    (built if isinstance(built, tvm.runtime.Module) else built.mod).write_to_file(str(output))
+    return _allocated(func.body)
+
+
 STACK_BYTES = 1024
 """TVM's kMaxStackAlloca: smaller buffers of constant size live on the stack, the others come from AllocWorkspace."""
 

@@ -1,8 +1,11 @@
-"""Schedule a whole program: for each workload the first template that takes it, else the generic order of loops."""
+"""Schedule a whole program: for each workload what a tuning log chose, else the first template that takes it, else the
+generic order of loops."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import tvm
@@ -10,43 +13,103 @@ from tvm import tirx
 
 from edgevision.program import Call, Program, Value
 from edgevision.schedule import conv2d, depthwise, depthwise_wide, generic, views, winograd
+from edgevision.schedule.identity import identify
 from edgevision.schedule.scheduled import Scheduled
-from edgevision.schedule.workload import ANCHOR, Views, parse
+from edgevision.schedule.workload import ANCHOR, Views, Workload, parse
 from edgevision.target import Target
+from edgevision.tuning_log import Choice
 
-TEMPLATES = {"conv2d": (winograd.schedule, conv2d.schedule), "depthwise": (depthwise_wide.schedule, depthwise.schedule)}
+VERSION = 1
+"""Of the templates. A higher one makes records stale: raise it when parameters mean something else than before, or when the
+code for the same parameters is made in another way."""
+
+Chosen = Callable[[str], Sequence[Choice]]
+"""A workload's key -> what to schedule it with, the best first."""
+
+
+class Template(Protocol):
+    """A module that schedules one class of workloads."""
+
+    NAME: str
+
+    def schedule(
+        self, workload: Workload, target: Target, parameters: Mapping[str, int] | None = None
+    ) -> Scheduled | None: ...
+
+    def space(self, workload: Workload, target: Target) -> tuple[dict[str, int], ...]: ...
+
+
+TEMPLATES: dict[str, tuple[Template, ...]] = {"conv2d": (winograd, conv2d), "depthwise": (depthwise_wide, depthwise)}
 """Anchor annotation -> templates, the preferred one first. A template answers None for what it does not take."""
 
 
+def untuned(_: str) -> tuple[Choice, ...]:
+    return ()
+
+
 def schedule_workload(
-    func: tirx.PrimFunc, target: Target, excluded: frozenset[str] = frozenset(), seen: Views | None = None
-) -> Scheduled:
+    func: tirx.PrimFunc, target: Target, excluded: frozenset[str] = frozenset(), seen: Views | None = None,
+    chosen: Chosen = untuned,
+) -> Scheduled:  # fmt: skip
     """One workload on static shapes -> the same function with loops for ``target``, without the templates
     ``excluded``. ``seen``: the views that it works on (see `Workload`), only for functions that a template takes."""
+    for choice in chosen(identify(func, seen).key) if chosen is not untuned else ():
+        found = realize(choice, func, target, excluded, seen)
+        if found is not None:
+            return replace(found, schedule="tuned:" + found.schedule.partition(":")[2])
     workload = parse(func, seen)
-    if workload is not None and workload.anchor is not None:
-        for template in TEMPLATES[str(workload.anchor.annotations[ANCHOR])]:
-            found = template(workload, target) if template.__module__.rpartition(".")[2] not in excluded else None
-            if found is not None:
-                return found
+    for template in _templates(workload, excluded):
+        found = template.schedule(workload, target) if workload is not None else None
+        if found is not None:
+            return found
     assert not seen, "the generic schedule knows no views"
     return generic.schedule(func)
 
 
-def schedule(program: Program, target: Target, excluded: frozenset[str] = frozenset()) -> Program:
+def realize(
+    choice: Choice, func: tirx.PrimFunc, target: Target, excluded: frozenset[str] = frozenset(),
+    seen: Views | None = None,
+) -> Scheduled | None:  # fmt: skip
+    """The workload scheduled as ``choice`` says; None where that is not in its space."""
+    if choice not in space(func, target, excluded, seen):
+        return None
+    workload = parse(func, seen)
+    for template in _templates(workload, excluded):
+        if choice.template == template.NAME and workload is not None:
+            return template.schedule(workload, target, choice.mapping)
+    return generic.schedule(func, choice.mapping)
+
+
+def space(
+    func: tirx.PrimFunc, target: Target, excluded: frozenset[str] = frozenset(), seen: Views | None = None
+) -> tuple[Choice, ...]:
+    """All that can be chosen for a workload, in an order that does not change."""
+    workload = parse(func, seen)
+    if workload is None:
+        return ()
+    found = tuple(
+        Choice.of(template.NAME, point)
+        for template in _templates(workload, excluded)
+        for point in template.space(workload, target)
+    )
+    return found or tuple(Choice.of(generic.NAME, point) for point in generic.space(func))
+
+
+def _templates(workload: Workload | None, excluded: frozenset[str]) -> tuple[Template, ...]:
+    if workload is None or workload.anchor is None:
+        return ()
+    return tuple(t for t in TEMPLATES[str(workload.anchor.annotations[ANCHOR])] if t.NAME not in excluded)
+
+
+def schedule(
+    program: Program, target: Target, excluded: frozenset[str] = frozenset(), chosen: Chosen = untuned
+) -> Program:
     """Every workload scheduled, weights re-laid as the schedules want them (each distinct layout once), scratch
     appended.
 
     ``excluded`` names templates that must not be used ("winograd", which trades some accuracy for speed).
     """
-    dense = {
-        name: Scheduled(func=f, schedule="template:copy")
-        if _is_scheduled(f)
-        else schedule_workload(f, target, excluded)
-        for name, f in ((gv.name_hint, f) for gv, f in program.module.functions.items())
-    }
-    program = views.share(program, {n for n, s in dense.items() if s.relay})
-    program, done = _specialised(program, dense, target, excluded)
+    program, done = schedules(program, target, excluded, chosen)
     weights: list[np.ndarray] = []
     numbers: dict[tuple[int, str, int], int] = {}
     scratch = 1 + max((v.index for c in program.calls for v in c.args if v.kind == "scratch"), default=-1)
@@ -62,20 +125,34 @@ def schedule(program: Program, target: Target, excluded: frozenset[str] = frozen
     return replace(program, module=module, calls=tuple(calls), weights=tuple(weights))
 
 
+def schedules(
+    program: Program, target: Target, excluded: frozenset[str], chosen: Chosen
+) -> tuple[Program, dict[str, Scheduled]]:
+    """The program as it will run, concatenations shared, and the schedule of each function it calls."""
+    dense = {
+        name: Scheduled(func=f, schedule="template:copy")
+        if _is_scheduled(f)
+        else schedule_workload(f, target, excluded, None, chosen)
+        for name, f in ((gv.name_hint, f) for gv, f in program.module.functions.items())
+    }
+    program = views.share(program, {n for n, s in dense.items() if s.relay})
+    return _specialised(program, dense, target, excluded, chosen)
+
+
 def _specialised(
-    program: Program, dense: dict[str, Scheduled], target: Target, excluded: frozenset[str]
+    program: Program, dense: dict[str, Scheduled], target: Target, excluded: frozenset[str], chosen: Chosen
 ) -> tuple[Program, dict[str, Scheduled]]:
     """Each function that is called on views scheduled anew for them, under a name of its own; unused ones dropped."""
     done: dict[str, Scheduled] = {}
     names: dict[tuple[str, tuple[tuple[int, int, int], ...]], str] = {}
     calls = []
     for call in program.calls:
-        seen = tuple((i, v.first, v.shape[-1]) for i, v in enumerate(call.args) if v.first is not None)
+        at = views.seen(call)
+        seen = tuple((i, *place) for i, place in at.items())
         name = names.setdefault((call.function, seen), f"{call.function}_view{len(names)}" if seen else call.function)
         if name not in done:
-            at = {i: (first, channels) for i, first, channels in seen}
             func = program.module[call.function]
-            done[name] = schedule_workload(func, target, excluded, at) if at else dense[name]
+            done[name] = schedule_workload(func, target, excluded, at, chosen) if at else dense[name]
         calls.append(replace(call, function=name))
     return replace(program, calls=tuple(calls)), done
 

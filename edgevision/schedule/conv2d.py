@@ -36,6 +36,7 @@ from edgevision.schedule.tail import Tail, elementwise_tail, ignores_rows
 from edgevision.schedule.tail import parameters as parameters_of
 from edgevision.schedule.workload import Workload, dtype_of, rebuild, shape_of
 from edgevision.target import Target
+from edgevision.tuning_log import Choice
 
 NAME = "conv2d"
 
@@ -105,7 +106,8 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
     if found is None or shape is None:
         return None
     straight = ignores_rows(workload, *found)
-    plan = _plan(shape, target, parameters or default(shape, target), straight=straight)
+    parameters = parameters or default(shape, target)
+    plan = _plan(shape, target, parameters, straight=straight)
     weight_number = next(i for i, p in enumerate(workload.params) if p.same_as(shape.weights))
     scratch = (shape_of(shape.padded.buffer),) if shape.padded else ()
     with IRBuilder() as builder:
@@ -123,7 +125,10 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
             _emit(plan, source, places[weight_number], tail)
         func = builder.get()
     name = f"template:{NAME} {plan.tile}x{len(plan.block.vectors)}x{plan.block.vectors[0].width}"
-    return Scheduled(func=func, schedule=name, relay={weight_number: lambda w: pack(w, plan)}, scratch=scratch)
+    return Scheduled(
+        func=func, schedule=name, choice=Choice.of(NAME, parameters), relay={weight_number: lambda w: pack(w, plan)},
+        scratch=scratch,
+    )  # fmt: skip
 
 
 def space(workload: Workload, target: Target) -> tuple[dict[str, int], ...]:

@@ -8,8 +8,9 @@ vector][kh][kw][lane].
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from tvm.script.ir_builder import IRBuilder
@@ -26,14 +27,22 @@ from edgevision.schedule.register_tile import (
     load,
     loop,
     read,
+    serial,
     split_index,
     write,
     zero,
 )  # fmt: skip
 from edgevision.schedule.scheduled import Scheduled
-from edgevision.schedule.tail import Tail, elementwise_tail, parameters
+from edgevision.schedule.tail import Tail, elementwise_tail
+from edgevision.schedule.tail import parameters as parameters_of
 from edgevision.schedule.workload import Workload, dtype_of
 from edgevision.target import Target
+from edgevision.tuning_log import Choice
+
+NAME = "depthwise"
+
+WIDEST_TILE = 12
+STRIPS = (0, 2, 4, 8, 16)
 
 UNROLLED_COLUMNS = 7
 """Kernels up to this wide are unrolled along x; wider ones would only make the code long."""
@@ -41,12 +50,16 @@ UNROLLED_COLUMNS = 7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Output columns [low, high) read only pixels inside the image; ``tile`` of them are handled together."""
+    """Output columns [low, high) read only pixels inside the image; ``tile`` of them are handled together.
+
+    A channel vector goes through ``strip`` rows before the next one's turn; with 0 through one tile.
+    """
 
     geometry: Geometry
     tile: int
     low: int
     high: int
+    strip: int
     width: int
     full: int  # channel vectors of that width
     rest: tuple[Lanes, ...]
@@ -56,45 +69,78 @@ class Plan:
         return self.geometry.kh * self.geometry.kw
 
 
-def schedule(workload: Workload, target: Target) -> Scheduled | None:
+def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] | None = None) -> Scheduled | None:
     """None where the workload is not a float32 depthwise convolution with one output a channel and an elementwise
-    tail."""
+    tail. ``parameters``: one of `space`; without, the default."""
     found = elementwise_tail(workload)
-    if found is None:
+    shape = _takes(workload)
+    if found is None or shape is None:
         return None
-    shape = geometry(workload, found[0])
-    if shape is None or shape.co != shape.groups or shape.ci != 1 or dtype_of(shape.source) != "float32":
-        return None
-    plan = _plan(shape, target)
+    parameters = parameters or default(shape, target)
+    plan = _plan(shape, parameters)
     number = next(i for i, p in enumerate(workload.params) if p.same_as(shape.weights))
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True):
             T.func_name("kernel")
             T.func_attr({"tirx.noalias": True})
-            places = parameters(workload, {number: (plan.taps * shape.co,)})
+            places = parameters_of(workload, {number: (plan.taps * shape.co,)})
             tail = Tail(workload, *found, places)
             _emit(plan, tail.place(shape.source), places[number], tail)
         func = builder.get()
     return Scheduled(
-        func=func, schedule=f"template:depthwise {plan.tile}x{plan.width}", relay={number: lambda w: pack(w, plan)}
+        func=func, schedule=f"template:{NAME} {plan.tile}x{plan.width}", choice=Choice.of(NAME, parameters),
+        relay={number: lambda w: pack(w, plan)},
+    )  # fmt: skip
+
+
+def space(workload: Workload, target: Target) -> tuple[dict[str, int], ...]:
+    """What can be chosen: `Plan`'s ``tile``, ``strip`` and ``width``."""
+    g = _takes(workload)
+    if g is None:
+        return ()
+    low, high = _inner_columns(g)
+    weights = g.kw if g.kw <= UNROLLED_COLUMNS else 1
+    tiles = range(1, max(2, min(high - low + 1, WIDEST_TILE + 1, target.vector_registers - weights - 1)))
+    widest = lanes(g.co, target.vector_bits // 32)[0].width
+    widths = {widest, widest // 2} if widest >= 8 else {widest}
+    strips = {s for s in STRIPS if s < g.ho} | {g.ho}
+    return tuple(
+        {"tile": tile, "strip": strip, "width": width}
+        for tile, strip, width in product(tiles, sorted(strips), sorted(widths))
     )
 
 
-def _plan(g: Geometry, target: Target) -> Plan:
-    stride, dilation = g.strides[1], g.dilations[1]
-    _, left, _, _ = g.pads
-    reach = (g.kw - 1) * dilation
-    low = min(g.wo, -(-left // stride))
-    high = max(low, min(g.wo, (g.w - 1 - reach + left) // stride + 1))
-    width = target.vector_bits // 32
-    cover = lanes(g.co, width)
-    whole = [v for v in cover if v.width == cover[0].width]
+def default(g: Geometry, target: Target) -> dict[str, int]:
+    """As many columns as registers allow, and no strips."""
+    low, high = _inner_columns(g)
     budget = target.vector_registers - g.kw - 2 if g.kw <= UNROLLED_COLUMNS else target.vector_registers // 2
     tile = max(1, min(high - low, budget // 2, 8))
     while tile > 4 and (high - low) % tile:
         tile -= 1
+    return {"tile": tile, "strip": 0, "width": lanes(g.co, target.vector_bits // 32)[0].width}
+
+
+def _takes(workload: Workload) -> Geometry | None:
+    found = elementwise_tail(workload)
+    g = geometry(workload, found[0]) if found else None
+    takes = g is not None and g.co == g.groups and g.ci == 1 and dtype_of(g.source) == "float32"
+    return g if takes else None
+
+
+def _inner_columns(g: Geometry) -> tuple[int, int]:
+    """[low, high): the output columns whose taps all lie inside the image."""
+    stride, left = g.strides[1], g.pads[1]
+    low = min(g.wo, -(-left // stride))
+    return low, max(low, min(g.wo, (g.w - 1 - (g.kw - 1) * g.dilations[1] + left) // stride + 1))
+
+
+def _plan(g: Geometry, parameters: Mapping[str, int]) -> Plan:
+    low, high = _inner_columns(g)
+    cover = lanes(g.co, parameters["width"])
+    whole = sum(1 for v in cover if v.width == cover[0].width)
     return Plan(
-        geometry=g, tile=tile, low=low, high=high, width=cover[0].width, full=len(whole), rest=cover[len(whole) :]
+        geometry=g, tile=parameters["tile"], low=low, high=high, strip=parameters["strip"], width=cover[0].width,
+        full=whole, rest=cover[whole:],
     )  # fmt: skip
 
 
@@ -107,22 +153,33 @@ def pack(weights: np.ndarray, plan: Plan) -> np.ndarray:
 
 def _emit(plan: Plan, data: Buffer, weights: Buffer, tail: Tail) -> None:
     g = plan.geometry
+    rows, threads = g.n * g.ho, g.macs > PARALLEL_MACS // 4
 
-    def row(r: Expr) -> None:
+    def vectors(visit: Visit) -> None:
+        loop(plan.full, lambda v: visit(v * plan.width, v * (plan.taps * plan.width), plan.width))
+        for v in plan.rest:
+            visit(T.int64(v.offset), T.int64(v.offset * plan.taps), v.width)
+
+    def row(r: Expr, channels: Callable[[Visit], None]) -> None:
         n, y = split_index(r, (g.n, g.ho))
         start = T.Bind(y * g.strides[0] - g.pads[0])
         first = T.Bind(_first_tap(start, g.dilations[0]))
         last = T.Bind(_last_tap(start, g.h, g.kh, g.dilations[0]))
+        _columns(plan, data, weights, tail, _Rows(n=n, y=y, start=start, first=first, last=last), channels)
 
-        def vectors(visit: Callable[[Expr, Expr, int], None]) -> None:
-            loop(plan.full, lambda v: visit(v * plan.width, v * (plan.taps * plan.width), plan.width))
-            for v in plan.rest:
-                visit(T.int64(v.offset), T.int64(v.offset * plan.taps), v.width)
+    def strip(number: Expr) -> None:
+        first = number * plan.strip
 
-        rows = _Rows(n=n, y=y, start=start, first=first, last=last)
-        _columns(plan, data, weights, tail, rows, vectors)
+        def vector(channel: Expr, at: Expr, width: int) -> None:
+            with serial(plan.strip if rows % plan.strip == 0 else T.min(T.int64(plan.strip), rows - first)) as i:
+                row(first + i, lambda visit: visit(channel, at, width))
 
-    loop(g.n * g.ho, row, threads=g.macs > PARALLEL_MACS // 4)
+        vectors(vector)
+
+    if plan.strip:
+        loop(-(-rows // plan.strip), strip, threads=threads)
+    else:
+        loop(rows, lambda r: row(r, vectors), threads=threads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,9 @@ vector filled up with zeros.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from tvm.script.ir_builder import IRBuilder
@@ -31,9 +33,13 @@ from edgevision.schedule.register_tile import (
     zero,
 )
 from edgevision.schedule.scheduled import Scheduled
-from edgevision.schedule.tail import Tail, elementwise_tail, parameters
+from edgevision.schedule.tail import Tail, elementwise_tail
+from edgevision.schedule.tail import parameters as parameters_of
 from edgevision.schedule.workload import Workload, dtype_of
 from edgevision.target import Target
+from edgevision.tuning_log import Choice
+
+NAME = "depthwise_wide"
 
 WIDEST_TILE = 14
 """Output columns a tile: more would leave too few registers for a chunk's weights."""
@@ -59,27 +65,32 @@ class Plan:
         return self.geometry.kh * self.geometry.kw
 
 
-def schedule(workload: Workload, target: Target) -> Scheduled | None:
-    """None where the workload is not a float32 depthwise convolution, stride 1, with a large kernel."""
+def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] | None = None) -> Scheduled | None:
+    """None where the workload is not a float32 depthwise convolution, stride 1, with a large kernel.
+
+    ``parameters``: one of `space`; without, the default.
+    """
     found = elementwise_tail(workload)
-    g = geometry(workload, found[0]) if found else None
-    if found is None or g is None or not applies(g) or dtype_of(g.source) != "float32":
+    g = _takes(workload)
+    if found is None or g is None:
         return None
-    plan = _plan(g, target)
+    parameters = parameters or default(g, target)
+    plan = _plan(g, target, parameters)
     number = next(i for i, p in enumerate(workload.params) if p.same_as(g.weights))
     copy = (plan.vectors, g.n * g.h, plan.columns, plan.width)
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True):
             T.func_name("kernel")
             T.func_attr({"tirx.noalias": True})
-            places = parameters(workload, {number: (plan.vectors * plan.taps * plan.width,)})
+            places = parameters_of(workload, {number: (plan.vectors * plan.taps * plan.width,)})
             scratch = T.arg("s0", T.buffer(copy, "float32", layout=None))
             tail = Tail(workload, *found, places)
             _emit(plan, tail.place(g.source), scratch, places[number], tail)
         func = builder.get()
     return Scheduled(
         func=func,
-        schedule=f"template:depthwise_wide {plan.tile}x{plan.chunk}",
+        schedule=f"template:{NAME} {plan.tile}x{plan.chunk}",
+        choice=Choice.of(NAME, parameters),
         relay={number: lambda w: pack(w, plan)},
         scratch=(copy,),
     )
@@ -95,13 +106,39 @@ def applies(g: Geometry) -> bool:
     )
 
 
-def _plan(g: Geometry, target: Target) -> Plan:
+def space(workload: Workload, target: Target) -> tuple[dict[str, int], ...]:
+    """What can be chosen: `Plan`'s ``tile`` and ``chunk``."""
+    g = _takes(workload)
+    if g is None:
+        return ()
+    most = target.vector_registers - 2
+    tiles, chunks = range(1, min(g.wo, 2 * WIDEST_TILE, most) + 1), range(1, min(g.kw, 12) + 1)
+    least = min(most // 2, g.wo * g.kw)
+    found = [{"tile": t, "chunk": c} for t, c in product(tiles, chunks) if t + c <= most and t * c >= least]
+    own = default(g, target)
+    return (*found, *(() if own in found else (own,)))
+
+
+def default(g: Geometry, target: Target) -> dict[str, int]:
+    """A chunk that leaves most registers to the tile, and a tile that divides the row where one does."""
     chunk = min(g.kw, 8 if target.vector_registers >= 32 else 5)
     tile = min(g.wo, WIDEST_TILE, target.vector_registers - chunk - 2)
     while tile > 6 and g.wo % tile:
         tile -= 1
+    return {"tile": tile, "chunk": chunk}
+
+
+def _takes(workload: Workload) -> Geometry | None:
+    found = elementwise_tail(workload)
+    g = geometry(workload, found[0]) if found else None
+    return g if g is not None and applies(g) and dtype_of(g.source) == "float32" else None
+
+
+def _plan(g: Geometry, target: Target, parameters: Mapping[str, int]) -> Plan:
     width = target.vector_bits // 32
-    return Plan(geometry=g, tile=tile, chunk=chunk, width=width, vectors=-(-g.co // width))
+    return Plan(
+        geometry=g, tile=parameters["tile"], chunk=parameters["chunk"], width=width, vectors=-(-g.co // width)
+    )  # fmt: skip
 
 
 def pack(weights: np.ndarray, plan: Plan) -> np.ndarray:

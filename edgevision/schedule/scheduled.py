@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from tvm import tirx
 
+from edgevision.tuning_log import Choice
+
 Relay = Callable[[np.ndarray], np.ndarray]
 """Re-lay a constant at compile time: the array as the workload has it -> the array as the scheduled function reads
 it."""
@@ -15,10 +17,12 @@ it."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scheduled:
-    """A scheduled PrimFunc. ``relay`` maps parameter numbers to how their constants are re-laid; ``scratch`` are the
-    shapes of float32 buffers that follow the workload's own parameters, whose contents live only during the call."""
+    """A scheduled PrimFunc. ``choice`` is what made it, None where there was none to make. ``relay`` maps parameter numbers
+    to how their constants are re-laid; ``scratch`` are the shapes of float32 buffers that follow the workload's own
+    parameters, whose contents live only during the call."""
 
     func: tirx.PrimFunc
     schedule: str
+    choice: Choice | None = None
     relay: Mapping[int, Relay] = field(default_factory=dict)
     scratch: tuple[tuple[int, ...], ...] = ()

@@ -28,6 +28,11 @@ def share(program: Program, templated: Collection[str]) -> Program:
     return replace(program, calls=tuple(calls))
 
 
+def seen(call: Call) -> dict[int, tuple[int, int]]:
+    """Arguments that are some channels of a wider tensor -> (the first one, how many that tensor has)."""
+    return {i: (v.first, v.shape[-1]) for i, v in enumerate(call.args) if v.first is not None}
+
+
 def _channels(program: Program, call: Call) -> tuple[int, ...]:
     """How many channels each operand of a concatenation brings; () for any other call."""
     attributes = program.module[call.function].attrs

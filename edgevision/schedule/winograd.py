@@ -11,15 +11,14 @@ one width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as T  # noqa: N812
 
-from edgevision.schedule import tile_choice
-from edgevision.schedule.geometry import Geometry, geometry
+from edgevision.schedule.geometry import Geometry
 from edgevision.schedule.register_tile import (
     Buffer,
     Expr,
@@ -38,25 +37,17 @@ from edgevision.schedule.register_tile import (
     zero,
 )  # fmt: skip
 from edgevision.schedule.scheduled import Scheduled
-from edgevision.schedule.tail import Tail, elementwise_tail, parameters
-from edgevision.schedule.tile_choice import FMA_PORTS
+from edgevision.schedule.tail import Tail, elementwise_tail
+from edgevision.schedule.tail import parameters as parameters_of
 from edgevision.schedule.toom_cook import TAPS, Transforms, transforms
-from edgevision.schedule.workload import Workload, dtype_of
+from edgevision.schedule.winograd_choice import default, outputs_a_tile, space, takes, tile_count
+from edgevision.schedule.workload import Workload
 from edgevision.target import Target
+from edgevision.tuning_log import Choice
 
-LEAST_CHANNELS = 16
-"""Below, the transforms cost more than the products they save."""
+__all__ = ["NAME", "schedule", "space"]
 
-MEMORY_BYTES_A_CYCLE = 3.2
-"""What one core streams: measured 13 GB/s at 4 GHz; some 8 GB/s at 2.4 GHz is usual for boards. Weights of a layer are
-cold in a network: on 14x14x192 m = 4 takes 0.25 ms alone and 0.44 ms behind other layers, where m = 2 reads 2.25 times
-less."""
-
-TRANSFORM_CYCLES = {2: 30, 4: 90}
-"""To transform one tile of one channel vector, forth or back: loads, stores and additions counted."""
-
-LEAST_PIXELS = 16
-"""One tile. Fewer output pixels would compute what nobody reads."""
+NAME = "winograd"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,21 +91,26 @@ class Plan:
         return (g.n, self.rows * self.outputs + reach, self.columns * self.outputs + reach, self.inputs)
 
 
-def schedule(workload: Workload, target: Target) -> Scheduled | None:
-    """None where the workload is not a float32 3x3 convolution, stride 1, one group, that gains by it."""
+def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] | None = None) -> Scheduled | None:
+    """None where the workload is not a float32 3x3 convolution, stride 1, one group; without ``parameters``, one of
+    `space`, also where it does not gain by it."""
     found = elementwise_tail(workload)
-    shape = geometry(workload, found[0]) if found else None
-    outputs = outputs_a_tile(shape, target.vector_bits // 32) if shape else None
-    if found is None or shape is None or outputs is None or dtype_of(shape.source) != "float32":
+    shape = takes(workload)
+    if found is None or shape is None:
         return None
-    plan = _plan(shape, target, outputs)
+    if parameters is None:
+        outputs = outputs_a_tile(shape, target.vector_bits // 32)
+        if outputs is None:
+            return None
+        parameters = default(shape, target, outputs)
+    plan = _plan(shape, target, parameters)
     number = next(i for i, p in enumerate(workload.params) if p.same_as(shape.weights))
     scratch = (plan.padded, (plan.points * plan.tiles * plan.inputs,))
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True):
             T.func_name("kernel")
             T.func_attr({"tirx.noalias": True})
-            places = parameters(
+            places = parameters_of(
                 workload, {number: (plan.points * plan.inputs * sum(v.width for b in plan.blocks for v in b),)}
             )
             padded, transformed = (T.arg(f"s{i}", T.buffer(s, "float32", layout=None)) for i, s in enumerate(scratch))
@@ -124,50 +120,20 @@ def schedule(workload: Workload, target: Target) -> Scheduled | None:
             _multiply(plan, transformed, places[number], tail)
         func = builder.get()
     return Scheduled(
-        func=func, schedule=f"template:winograd {plan.outputs}x{plan.outputs}", relay={number: lambda w: pack(w, plan)},
-        scratch=scratch,
+        func=func, schedule=f"template:{NAME} {plan.outputs}x{plan.outputs}", choice=Choice.of(NAME, parameters),
+        relay={number: lambda w: pack(w, plan)}, scratch=scratch,
     )  # fmt: skip
 
 
-def outputs_a_tile(g: Geometry, width: int) -> int | None:
-    """m with the least modelled cycles on vectors of ``width``; None where the direct form is the cheapest or the
-    only one."""
-    if (g.kh, g.kw, g.strides, g.dilations, g.groups) != (TAPS, TAPS, (1, 1), (1, 1), 1):
-        return None
-    if min(g.ci, g.co) < LEAST_CHANNELS or g.n * g.ho * g.wo < LEAST_PIXELS:
-        return None
-    direct = _cycles(g.n * g.ho * g.wo, TAPS**2, g, width)
-    costs: dict[int | None, float] = {None: direct}
-    for m, each in TRANSFORM_CYCLES.items():
-        tiles = g.n * -(-g.ho // m) * -(-g.wo // m)
-        vectors = -(-g.ci // width) + -(-g.co // width)
-        costs[m] = _cycles(tiles, (m + TAPS - 1) ** 2, g, width) + tiles * vectors * each
-    return min(costs, key=lambda m: costs[m])
-
-
-def _cycles(places: int, points: int, g: Geometry, width: int) -> float:
-    """``points`` products a place and pair of channels, or the time in which their weights arrive from memory."""
-    pairs = g.ci * g.co
-    return max(places * points * pairs / (FMA_PORTS * width), 4 * points * pairs / MEMORY_BYTES_A_CYCLE)
-
-
-def _plan(g: Geometry, target: Target, outputs: int) -> Plan:
-    rows, columns = -(-g.ho // outputs), -(-g.wo // outputs)
-    tiles = g.n * rows * columns
+def _plan(g: Geometry, target: Target, parameters: Mapping[str, int]) -> Plan:
+    outputs, pixels, vectors = parameters["outputs"], parameters["pixels"], parameters["vectors"]
     width = target.vector_bits // 32
-    lane_form = target.arch in ("aarch64", "arm")
-    channels = -(-g.co // width) * width
-    tile = tile_choice.choose(tiles, channels, g.ci, width, target.vector_registers, lane_form=lane_form)
-    cover = lanes(channels, width)
-    blocks = tuple(cover[i : i + tile.vectors] for i in range(0, len(cover), tile.vectors))
-    points = (outputs + TAPS - 1) ** 2
-    channels = sum(v.width for v in blocks[0])
-    # The products of a chunk and its transformed data share the L2 with one block's weights.
-    room = max(1, target.l2_bytes // 2 // (4 * points * (channels + g.ci)))
-    chunk = min(tiles, max(tile.pixels, room // tile.pixels * tile.pixels))
+    cover = lanes(-(-g.co // width) * width, width)
     return Plan(
-        geometry=g, matrices=transforms(outputs), outputs=outputs, rows=rows, columns=columns, chunk=chunk,
-        tile=tile.pixels, width=width, step=4 if lane_form else 1, blocks=blocks,
+        geometry=g, matrices=transforms(outputs), outputs=outputs, rows=-(-g.ho // outputs), columns=-(-g.wo // outputs),
+        chunk=min(tile_count(g, outputs), pixels * parameters["chunk"]), tile=pixels, width=width,
+        step=4 if target.arch in ("aarch64", "arm") else 1,
+        blocks=tuple(cover[i : i + vectors] for i in range(0, len(cover), vectors)),
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,3 +125,22 @@ def rebuild(expr: Expr, variables: Mapping[Any, Expr], load: Callable[[Buffer, S
         return getattr(tirx, kind)(visit(e.a), visit(e.b))
 
     return visit(expr)
+
+
+def nodes(expr: Expr) -> Iterator[Expr]:
+    """``expr`` and everything that it is made of."""
+    yield expr
+    kind = type(expr).__name__
+    if kind in ("Var", "IntImm", "FloatImm", "StringImm"):
+        return
+    fields = _FIELDS.get(kind, ("a", "b"))
+    for field_name in fields:
+        value = getattr(expr, field_name)
+        for each in value if field_name in ("indices", "args") else (value,):
+            yield from nodes(each)
+
+
+_FIELDS = {
+    "TensorLoad": ("indices",), "Cast": ("value",), "Select": ("condition", "true_value", "false_value"), "Not": ("a",),
+    "Call": ("args",), "Let": ("value", "body"),
+}  # fmt: skip

@@ -1,0 +1,106 @@
+"""Whether Winograd pays, with how many outputs a tile, and what else of it can be chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+
+from edgevision.schedule import tile_choice
+from edgevision.schedule.geometry import Geometry, geometry
+from edgevision.schedule.tail import elementwise_tail
+from edgevision.schedule.tile_choice import FMA_PORTS, RegisterTile
+from edgevision.schedule.toom_cook import POINTS, TAPS
+from edgevision.schedule.workload import Workload, dtype_of
+from edgevision.target import Target
+
+LEAST_CHANNELS = 16
+"""Below, the transforms cost more than the products they save."""
+
+MEMORY_BYTES_A_CYCLE = 3.2
+"""What one core streams: measured 13 GB/s at 4 GHz; some 8 GB/s at 2.4 GHz is usual for boards. Weights of a layer are
+cold in a network: on 14x14x192 m = 4 takes 0.25 ms alone and 0.44 ms behind other layers, where m = 2 reads 2.25 times
+less."""
+
+TRANSFORM_CYCLES = {2: 30, 4: 90}
+"""To transform one tile of one channel vector, forth or back: loads, stores and additions counted."""
+
+LEAST_PIXELS = 16
+"""One tile. Fewer output pixels would compute what nobody reads."""
+
+CHUNKS = (1, 2, 4, 8, 16, 32)
+
+
+def space(workload: Workload, target: Target) -> tuple[dict[str, int], ...]:
+    """What can be chosen: ``outputs`` a tile and axis, ``pixels`` x ``vectors`` of the products' register tile, and a
+    ``chunk`` of so many register tiles that goes through the products at a time."""
+    g = takes(workload)
+    if g is None:
+        return ()
+    found = []
+    for outputs in POINTS:
+        tiles = tile_count(g, outputs)
+        for tile, chunk in product(_tiles(g, target, tiles), CHUNKS):
+            if chunk == 1 or tile.pixels * chunk < 2 * tiles:
+                found.append({"outputs": outputs, "pixels": tile.pixels, "vectors": tile.vectors, "chunk": chunk})
+    found += [own for own in (dict(default(g, target, m)) for m in POINTS) if own not in found]
+    return tuple(found)
+
+
+def default(g: Geometry, target: Target, outputs: int) -> Mapping[str, int]:
+    """The modelled best tile, and as many of them as leave room in the L2 for one block's weights."""
+    width = target.vector_bits // 32
+    tiles = tile_count(g, outputs)
+    tile = tile_choice.choose(
+        tiles, _filled(g.co, width), g.ci, width, target.vector_registers, lane_form=target.arch in ("aarch64", "arm")
+    )
+    channels = min(tile.vectors * width, _filled(g.co, width))
+    room = max(1, target.l2_bytes // 2 // (4 * (outputs + TAPS - 1) ** 2 * (channels + g.ci)))
+    chunk = max(1, min(room, tiles + tile.pixels - 1) // tile.pixels)
+    return {"outputs": outputs, "pixels": tile.pixels, "vectors": tile.vectors, "chunk": chunk}
+
+
+def _tiles(g: Geometry, target: Target, tiles: int) -> tuple[RegisterTile, ...]:
+    width = target.vector_bits // 32
+    return tile_choice.contenders(
+        tiles, _filled(g.co, width), g.ci, width, target.vector_registers, lane_form=target.arch in ("aarch64", "arm")
+    )
+
+
+def _filled(channels: int, width: int) -> int:
+    return -(-channels // width) * width
+
+
+def tile_count(g: Geometry, outputs: int) -> int:
+    return g.n * -(-g.ho // outputs) * -(-g.wo // outputs)
+
+
+def takes(workload: Workload) -> Geometry | None:
+    """The geometry of a float32 3x3 convolution, stride 1, one group, large enough for a tile."""
+    found = elementwise_tail(workload)
+    g = geometry(workload, found[0]) if found else None
+    return g if g is not None and applies(g) and dtype_of(g.source) == "float32" else None
+
+
+def applies(g: Geometry) -> bool:
+    return (
+        (g.kh, g.kw, g.strides, g.dilations, g.groups) == (TAPS, TAPS, (1, 1), (1, 1), 1)
+        and min(g.ci, g.co) >= LEAST_CHANNELS
+        and g.n * g.ho * g.wo >= LEAST_PIXELS
+    )
+
+
+def outputs_a_tile(g: Geometry, width: int) -> int | None:
+    """m with the least modelled cycles on vectors of ``width``; None where the direct form is the cheapest."""
+    direct = _cycles(g.n * g.ho * g.wo, TAPS**2, g, width)
+    costs: dict[int | None, float] = {None: direct}
+    for m, each in TRANSFORM_CYCLES.items():
+        vectors = -(-g.ci // width) + -(-g.co // width)
+        tiles = tile_count(g, m)
+        costs[m] = _cycles(tiles, (m + TAPS - 1) ** 2, g, width) + tiles * vectors * each
+    return min(costs, key=lambda m: costs[m])
+
+
+def _cycles(places: int, points: int, g: Geometry, width: int) -> float:
+    """``points`` products a place and pair of channels, or the time in which their weights arrive from memory."""
+    pairs = g.ci * g.co
+    return max(places * points * pairs / (FMA_PORTS * width), 4 * points * pairs / MEMORY_BYTES_A_CYCLE)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["CameraOptions", "Compilation", "Options", "__version__", "compile", "prune", "reparameterize"]
+__all__ = ["CameraOptions", "Compilation", "Options", "__version__", "compile", "finetune", "prune", "reparameterize"]
 
 if TYPE_CHECKING:
+    from edgevision.finetuning import finetune
     from edgevision.pipeline import CameraOptions, Compilation, Options
     from edgevision.pipeline import compile_model as compile
     from edgevision.pruning import prune
@@ -22,6 +23,10 @@ def __getattr__(name: str) -> Any:
         from edgevision.rewrite.reparam import reparameterize
 
         return reparameterize
+    if name == "finetune":
+        from edgevision import finetuning
+
+        return finetuning.finetune
     if name == "prune":
         from edgevision import pruning
 

@@ -17,6 +17,7 @@ VERBS: dict[str, str] = {
     "compile": "Compile a network for one or more targets; verify and time each artifact.",
     "reparam": "Merge linear branches of a model into single convolutions, exactly, with the proof.",
     "prune": "Remove channels: a share of them, of the MACs or the parameters, or only dead ones.",
+    "finetune": "Train a pruned network again, with the unpruned one as its teacher.",
     "inspect": "What a model or an artifact holds.",
     "evaluate": "Top-1 and top-5 accuracy of a model and its artifact, side by side.",
     "run": "Run an artifact on arrays from .npy files.",

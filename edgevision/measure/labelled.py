@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevision.accuracy import TopOne
 from edgevision.errors import InputError
 from edgevision.measure.compare import Array
 from edgevision.measure.dataset import (
@@ -28,7 +29,8 @@ from edgevision.measure.dataset import (
     idx_classes,
     idx_images,
 )
-from edgevision.measure.evaluate import Preprocessing, check_values, image_size
+from edgevision.measure.evaluate import Preprocessing, check_classes, check_values, class_scores, image_size
+from edgevision.measure.reference import open_session
 from edgevision.tensor import TensorSpec
 
 EVERY = 10
@@ -81,7 +83,30 @@ class Splits:
     @property
     def classes(self) -> int:
         """One more than the highest label."""
-        return 1 + int(max(self.train.labels.max(), self.held_out.labels.max()))
+        return 1 + max(self._labels)
+
+    def check_scores(self, classes: int) -> None:
+        """Raises: InputError, when a network that scores ``classes`` classes does not fit the labels."""
+        check_classes(Dataset(examples=(), labels=self._labels, numbered=self.numbered), classes)
+
+    @property
+    def _labels(self) -> tuple[int, ...]:
+        return tuple(np.union1d(self.train.labels, self.held_out.labels).tolist())
+
+
+def top_one(images: Labelled, model: Path | bytes, threads: int = 1) -> TopOne:
+    """How many of ``images`` the network in ``model`` names right, in onnxruntime.
+
+    Raises: InputError, where the network is no classifier of such images.
+    """
+    session = open_session(model, threads)
+    (name, *_), size = (each.name for each in session.get_inputs()), images.spec.shape[0]
+    correct = 0
+    for batch, labels in images.batches(size):
+        fed = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
+        scores = class_scores(session.run(None, {name: fed})[0], size)[: len(labels)]
+        correct += int((scores.argmax(1) == labels).sum())
+    return TopOne(correct=correct, images=len(images))
 
 
 def open_splits(

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx import numpy_helper
 
 from edgevision import ingest
 from edgevision.counting import Counts, count
 from edgevision.errors import InputError
-from edgevision.ingest import onnx_file
 from edgevision.model import Model
+from edgevision.pruned_model import scales_of
 from edgevision.rewrite.prune import Importance, Pruned
 from edgevision.rewrite.prune import prune as prune_proto
 from edgevision.rewrite.prune.importance import randomly
@@ -94,18 +93,6 @@ def prune(
 
 def _seeded(importance: Importance | str, seed: int) -> Importance | str:
     return randomly(seed) if importance == "random" else importance
-
-
-def scales_of(model: Model) -> dict[str, Any]:
-    """gamma of every BatchNormalization of the original file, by the tensor that it writes; names survive folding."""
-    original = model.original
-    proto = onnx_file.load(original).proto if isinstance(original, Path) else onnx.load_model_from_string(original)
-    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
-    return {
-        node.output[0]: numpy_helper.to_array(constants[node.input[1]])
-        for node in proto.graph.node
-        if node.op_type == "BatchNormalization" and node.input[1] in constants
-    }
 
 
 class ConflictError(InputError):

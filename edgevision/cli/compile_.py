@@ -13,6 +13,7 @@ from edgevision.errors import InputError
 
 if TYPE_CHECKING:
     from edgevision.pipeline import CameraOptions, Compilation
+    from edgevision.pruned_model import PruneOptions
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -26,6 +27,10 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
               help="Fix an input's open dimensions; once an input.")  # fmt: skip
 @click.option("--no-simplify", is_flag=True, help="Leave onnxsim out.")
 @click.option("--no-reparam", is_flag=True, help="Leave linear branches apart (`edgevision reparam` merges them alone).")
+@click.option("--prune", metavar="WHAT=SHARE",
+              help="Compile with fewer channels: keep=0.7, macs=0.5 or params=0.5 (docs/prune.md).")  # fmt: skip
+@click.option("--prune-importance", type=click.Choice(["l1", "l2", "bn", "fpgm", "random"]), default="l1", show_default=True,
+              help="What says which channels matter to --prune.")  # fmt: skip
 @click.option("--cpu", help="Override the target's CPU (LLVM's name).")
 @click.option("--features", metavar="+A,-B", help="Override the target's instruction set features.")
 @click.option("--cores", type=click.IntRange(1, 64), help="Override the target's number of cores.")
@@ -38,6 +43,10 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--symbol-prefix", default="", help="Export PREFIX_get_api too, to link several models into one program.")
 @click.option("--threads", type=click.IntRange(1, 64), help="Threads for measuring [default: the target's cores].")
 @click.option("--no-winograd", is_flag=True, help="Compute 3x3 convolutions directly: slower, rounding errors smaller.")
+@click.option("--tuning-logs", type=FOLDER, help="Look here first for tuned schedules (`edgevision tune` writes them).")
+@click.option("--no-tuning-logs", is_flag=True, help="Use no tuned schedule, not even those that come with edgevision.")
+@click.option("--tune", type=click.IntRange(min=1), metavar="N",
+              help="Make N trials first, into --tuning-logs [default: tuning_logs].")  # fmt: skip
 @click.option("--no-verify", is_flag=True, help="Do not run the artifact against onnxruntime; the manifest records it.")
 @click.option("--no-measure", is_flag=True, help="Do not time the artifact.")
 @click.option("--profile", is_flag=True, help="Print the longest operators too.")
@@ -60,19 +69,23 @@ def compile_(source: str, names: tuple[str, ...], as_json: bool, quiet: bool, pr
         input_shapes=parse_input_shapes(given["shapes"]) if given["shapes"] else None,
         simplify=not given["no_simplify"],
         reparam=not given["no_reparam"],
+        prune=_pruning(given["prune"], given["prune_importance"]),
         cpu=given["cpu"],
         features=given["features"].split(",") if given["features"] else None,
         cores=given["cores"],
         camera=_camera(given),
         symbol_prefix=given["symbol_prefix"],
         winograd=not given["no_winograd"],
+        tuning_logs=(given["tuning_logs"],) if given["tuning_logs"] else (),
+        shipped_logs=not given["no_tuning_logs"],
+        tune=given["tune"] or 0,
         verify=not given["no_verify"],
         measure=not given["no_measure"],
         threads=threads,
         dump_ir=given["dump_ir"],
         keep_failed=given["keep_failed"],
     )
-    with _progress(quiet=quiet) as progress:
+    with stages(quiet=quiet) as progress:
         result = compile_model(source, names, options, progress)
     _print(result, as_json=as_json, profile=profile)
 
@@ -88,6 +101,26 @@ def _camera(given: dict[str, Any]) -> CameraOptions | None:
     )  # fmt: skip
 
 
+def _pruning(text: str | None, importance: str) -> PruneOptions | None:
+    """macs=0.5"""
+    from edgevision.pruned_model import PruneOptions
+    from edgevision.rewrite.prune.pruning import MEASURES
+
+    if text is None:
+        return None
+    measure, _, share = text.partition("=")
+    try:
+        wanted = float(share)
+    except ValueError:
+        wanted = 0.0
+    if measure not in MEASURES or not 0 < wanted < 1:
+        raise InputError(
+            f"--prune {text}: give keep=, macs= or params= and the share that stays, between 0 and 1, for instance "
+            "macs=0.5; a latency is found by `edgevision prune --latency` first"
+        )
+    return PruneOptions(measure=measure, share=wanted, importance=importance)
+
+
 def _numbers(flag: str, text: str | None) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(",")) if text else ()
@@ -98,7 +131,7 @@ def _numbers(flag: str, text: str | None) -> tuple[float, ...]:
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+def stages(*, quiet: bool) -> Iterator[Callable[[str], None]]:
     """A spinner on a terminal, a line a stage elsewhere, nothing with --quiet; always on stderr."""
     if quiet:
         yield lambda _: None

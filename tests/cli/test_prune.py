@@ -14,10 +14,12 @@ import pytest
 from onnx import numpy_helper
 
 import edgevision
-from edgevision import zoo
+from edgevision import ingest, zoo
 from edgevision.cli.main import main
+from edgevision.counting import count
 from edgevision.errors import EdgevisionError, InputError
 from edgevision.pipeline import Options, compile_model
+from edgevision.pruned_model import PruneOptions
 from edgevision.pruning import ConflictError
 from edgevision.report.json import SCHEMA
 from edgevision.rewrite.prune.latency import LatencyBudgetError
@@ -189,3 +191,32 @@ def test_a_latency_on_this_machine(tmp_path: Path) -> None:
     assert 0.5 * result.timed.budget_ms < result.timed.achieved_ms <= result.timed.budget_ms < result.timed.full_ms
     assert result.after.macs < result.before.macs
     onnx.checker.check_model(str(tmp_path / "out.onnx"), full_check=True)
+
+
+def test_compile_prunes_on_the_way(model: Path, tmp_path: Path) -> None:
+    """The library computes the pruned network, is compared with it, and its manifest says what went."""
+    chosen = PruneOptions(measure="macs", share=0.6)
+    options = Options(output=tmp_path / "built", input_shapes={"image": (1, 3, 32, 32)}, measure=False, prune=chosen)
+    (outcome,) = compile_model(model, ["native"], options).outcomes
+    assert outcome.verification.passed
+    written = json.loads(outcome.artifact.manifest.read_text())
+    whole = ingest.read(model, input_shapes=options.input_shapes)
+    assert 0 < sum(step.macs for step in outcome.artifact.steps) <= 0.6 * count(whole.proto).macs
+    assert written["original"]["sha256"] == whole.sha256
+    assert written["original"]["provenance"]["pruned"] == "macs=0.6 by l1"
+    said = " ".join(written["notes"])
+    assert "of the MACs stay" in said and "verified against the pruned network" in said
+    stated = float(said.split("differ from the given network's by ")[1].split("%")[0]) / 100
+    assert 0.01 < stated < 10
+    assert any(change["rule"] == "prune macs=0.6 by l1" for change in written["changes"])
+
+
+@pytest.mark.parametrize("said", ["macs", "macs=2", "macs=x", "latency=12ms", "flops=0.5"])
+def test_compile_refuses_a_share_that_is_none(
+    said: str, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["edgevision", "compile", str(model), "--prune", said])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert f"--prune {said}: give keep=, macs= or params=" in capsys.readouterr().err

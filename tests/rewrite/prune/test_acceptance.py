@@ -12,7 +12,7 @@ import pytest
 from edgevision import ingest, zoo
 from edgevision.model import Model
 from edgevision.pipeline import Options, compile_model
-from edgevision.pruning import scales_of
+from edgevision.pruned_model import scales_of
 from edgevision.rewrite.prune import IMPORTANCES, prune
 from edgevision.rewrite.prune.importance import MissingScaleError
 from tests import graphs

@@ -50,6 +50,16 @@ def list_networks(as_json: bool) -> None:
 @click.option("--weights", type=click.Path(path_type=Path), help="A torch state dict (.pth) of the training form.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random weights.")
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Images per run.")
-def export_network(name: str, output: Path, form: networks.Form, weights: Path | None, seed: int, batch: int) -> None:
+@click.option("--widths", type=click.Path(path_type=Path), metavar="FILE",
+              help="Layers as wide as in this table, which `finetune` writes and `prune --json` prints.")  # fmt: skip
+def export_network(
+    name: str, output: Path, form: networks.Form, weights: Path | None, seed: int, batch: int, widths: Path | None
+) -> None:
     """Write the network NAME as an ONNX file (see `edgevision zoo list`)."""
+    if widths is not None:
+        from edgevision.rebuilding import rebuild
+
+        rebuild(name, widths, output, form=form, seed=seed, weights=weights, batch=batch)
+        click.echo(output)
+        return
     click.echo(networks.export(name, output, form=form, seed=seed, weights=weights, batch=batch))

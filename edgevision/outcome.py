@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from edgevision.artifact import Artifact, Step
@@ -27,6 +27,18 @@ class Outcome:
     latency: Latency | None = None
     not_measured: str = ""
     build_s: float = 0.0
+
+
+def time_share(outcome: Outcome) -> dict[str, float]:
+    """The share of a measured run's time that each kind of schedule takes; {} where nothing was measured."""
+    if outcome.latency is None or not outcome.latency.steps:
+        return {}
+    kinds = {step.name: step.schedule.partition(":")[0] for step in outcome.artifact.steps}
+    times: dict[str, float] = defaultdict(float)
+    for step in outcome.latency.steps:
+        times[kinds.get(step.name, "unknown")] += step.median_us
+    total = sum(times.values())
+    return {kind: us / total for kind, us in times.items()} if total else {}
 
 
 def coverage(steps: tuple[Step, ...]) -> dict[str, int]:

@@ -35,8 +35,14 @@ from edgevision.report import manifest
 from edgevision.rewrite.reparam import reparameterize
 from edgevision.schedule.apply import schedule
 from edgevision.target import Target
+from edgevision.tune import network as tuner
+from edgevision.tune.session import Budget, Report, State
+from edgevision.tuning_log import open_logs, shipped, tuned
 
 Progress = Callable[[str], None]
+
+TUNING_LOGS = Path("tuning_logs")
+"""Where tuning writes unless told otherwise: in the working directory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +57,9 @@ class CameraOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to compile. ``threads``: 0 takes as many as the target has cores and this machine offers."""
+    """How to compile. ``threads``: 0 takes as many as the target has cores and this machine offers. ``tuning_logs`` are
+    looked through before the shipped ones, ``tune`` is a number of trials that are made first and go into its first
+    folder."""
 
     output: Path | None = None
     input_shapes: Mapping[str, tuple[int, ...]] | None = None
@@ -64,6 +72,9 @@ class Options:
     camera: CameraOptions | None = None
     symbol_prefix: str = ""
     winograd: bool = True
+    tuning_logs: Sequence[Path] = ()
+    shipped_logs: bool = True
+    tune: int = 0
     verify: bool = True
     measure: bool = True
     threads: int = 0
@@ -165,7 +176,7 @@ def _compile_for(
     started = time.monotonic()
     with _scratch(place) as scratch:
         progress(f"{target.name}: scheduling")
-        scheduled = schedule(program, target, frozenset() if options.winograd else frozenset({"winograd"}))
+        scheduled = _schedule(program, target, model, options, progress)
         progress(f"{target.name}: compiling and linking")
         built = _link(scheduled, target, model, scratch, options)
         build_s = time.monotonic() - started
@@ -191,6 +202,57 @@ def _compile_for(
     return Outcome(
         target=target, artifact=final, verification=record, latency=latency, not_measured=reason, build_s=build_s
     )  # fmt: skip
+
+
+def _schedule(program: Program, target: Target, model: Model, options: Options, progress: Progress) -> Program:
+    """By the tuning logs where they know a workload, else by default."""
+    if options.tune:
+        settings = tuner.Options(
+            budget=Budget(trials=options.tune), threads=options.threads or 1, excluded=_excluded(options)
+        )
+
+        def report(state: State) -> None:
+            progress(f"{target.name}: tuning, trial {state.trials} of {options.tune}")
+
+        tuner.tune_program(program, target, _log_folder(options), settings, report, model.name)
+    folders = [*options.tuning_logs, *([_log_folder(options)] if options.tune and not options.tuning_logs else [])]
+    records = open_logs([*folders, *([shipped()] if options.shipped_logs else [])], target)
+    known = tuned(records, tuner.setting_of(target, options.threads or target.cores))
+    for reason, count in known.refused.items():
+        progress(f"{target.name}: {count} {reason} tuning records are no results here; `edgevision tune` starts from them")
+    return schedule(program, target, _excluded(options), known.choices)
+
+
+def _log_folder(options: Options) -> Path:
+    return options.tuning_logs[0] if options.tuning_logs else TUNING_LOGS
+
+
+def _excluded(options: Options) -> frozenset[str]:
+    return frozenset() if options.winograd else frozenset({"winograd"})
+
+
+def tune_model(
+    source: Any, name: str = "native", options: Options | None = None, settings: tuner.Options | None = None,
+    progress: Progress = lambda _: None, report: Report = lambda _: None,
+) -> State:  # fmt: skip
+    """Search for the fastest schedule of each workload of ``source`` on this machine, into the first of the tuning logs.
+
+    Raises:
+        CannotTuneError: this machine is not the target.
+        NothingToTuneError: no workload leaves a choice.
+        EdgevisionError: as `compile_model` does.
+    """
+    options = options or Options()
+    settings = settings or tuner.Options(budget=Budget(seconds=600.0))
+    target = targets.load(name, cpu=options.cpu, features=options.features, cores=options.cores)
+    tuner.check(target)
+    progress("reading the model")
+    model = read(source, options)
+    check(model)
+    progress("lowering")
+    program = lower(model)
+    progress("tuning")
+    return tuner.tune_program(program, target, _log_folder(options), settings, report, model.name)
 
 
 @contextmanager

@@ -43,6 +43,10 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--symbol-prefix", default="", help="Export PREFIX_get_api too, to link several models into one program.")
 @click.option("--threads", type=click.IntRange(1, 64), help="Threads for measuring [default: the target's cores].")
 @click.option("--no-winograd", is_flag=True, help="Compute 3x3 convolutions directly: slower, rounding errors smaller.")
+@click.option("--tuning-logs", type=FOLDER, help="Look here first for tuned schedules (`edgevision tune` writes them).")
+@click.option("--no-tuning-logs", is_flag=True, help="Use no tuned schedule, not even those that come with edgevision.")
+@click.option("--tune", type=click.IntRange(min=1), metavar="N",
+              help="Make N trials first, into --tuning-logs [default: tuning_logs].")  # fmt: skip
 @click.option("--no-verify", is_flag=True, help="Do not run the artifact against onnxruntime; the manifest records it.")
 @click.option("--no-measure", is_flag=True, help="Do not time the artifact.")
 @click.option("--profile", is_flag=True, help="Print the longest operators too.")
@@ -72,6 +76,9 @@ def compile_(source: str, names: tuple[str, ...], as_json: bool, quiet: bool, pr
         camera=_camera(given),
         symbol_prefix=given["symbol_prefix"],
         winograd=not given["no_winograd"],
+        tuning_logs=(given["tuning_logs"],) if given["tuning_logs"] else (),
+        shipped_logs=not given["no_tuning_logs"],
+        tune=given["tune"] or 0,
         verify=not given["no_verify"],
         measure=not given["no_measure"],
         threads=threads,

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from edgevision.artifact import Artifact
 from edgevision.latency import Latency, Verification
-from edgevision.outcome import Outcome, coverage
+from edgevision.outcome import Outcome, coverage, time_share
 
 Cell = Callable[[Outcome], str]
 
@@ -92,7 +92,11 @@ def _median(latency: Latency) -> str:
 
 
 def _schedules(outcome: Outcome) -> str:
-    return "\n".join(f"{count} {kind}" for kind, count in coverage(outcome.artifact.steps).items())
+    shares = time_share(outcome)
+    return "\n".join(
+        f"{count} {kind}" + (f" ({shares[kind]:.0%} of the time)" if kind in shares else "")
+        for kind, count in coverage(outcome.artifact.steps).items()
+    )
 
 
 def _caption(outcomes: Sequence[Outcome]) -> str | None:

@@ -1,0 +1,136 @@
+"""The search of one task: what is tried next, and whether it is worth it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from edgevision.schedule.tasks import Task
+from edgevision.tuning_log import Choice, Record, Setting, tuned
+
+PLATEAU_TRIALS = 64
+"""Without a new best, a task is given up."""
+HALF_TRIALS = 16
+"""Fruitless trials that halve what the next one is expected to gain."""
+EXPECTED_GAIN = 0.1
+"""Of a task's time, before anything is known of it."""
+NEIGHBOURS, WINNERS = 0.6, 0.2
+"""Shares of the proposals: next to the best so far, and what won for other tasks. The rest is drawn from all."""
+MOST_SEEDS = 4
+
+
+@dataclass(slots=True, kw_only=True)
+class Search:
+    """``ratio`` and ``us`` are those of ``best``, None before anything was measured; ``fruitless`` counts the trials since
+    it was found. ``seeds`` are tried first."""
+
+    task: Task
+    random: Random
+    best: Choice
+    ratio: float = 1.0
+    us: float | None = None
+    default_us: float | None = None
+    trials: int = 0
+    fruitless: int = 0
+    tried: set[Choice] = field(default_factory=set)
+    seeds: list[Choice] = field(default_factory=list)
+    improved: bool = False
+
+    @property
+    def network_us(self) -> float:
+        """The task's share of a run of the network."""
+        return (self.us or 0.0) * self.task.count
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is left, or nothing was found for long."""
+        return len(self.tried) >= len(self.task.space) or self.fruitless >= PLATEAU_TRIALS
+
+    @property
+    def promise_us(self) -> float:
+        """What the next trial may gain: time x expected gain, halved by every `HALF_TRIALS` fruitless ones."""
+        return 0.0 if self.finished else self.network_us * EXPECTED_GAIN * 0.5 ** (self.fruitless / HALF_TRIALS)
+
+    def propose(self, winners: Sequence[Choice]) -> Choice | None:
+        """A choice that was not tried; it counts as tried from now on. None where there is none."""
+        choice = self._seed() or self._draw(winners)
+        if choice is not None:
+            self.tried.add(choice)
+            self.trials += 1
+            self.fruitless += 1
+        return choice
+
+    def note(self, record: Record) -> None:
+        """Take a result, new or from a log, into account."""
+        self.tried.add(record.choice)
+        if not record.wins or record.ratio is None or record.us is None:
+            return
+        if record.choice == self.task.default and self.default_us is None:
+            self.default_us = record.us
+            if self.us is None:
+                self.us = record.us
+        elif record.ratio < self.ratio:
+            self.best, self.ratio, self.us, self.fruitless = record.choice, record.ratio, record.us, 0
+
+    def _seed(self) -> Choice | None:
+        while self.seeds:
+            choice = self.seeds.pop(0)
+            if choice not in self.tried:
+                return choice
+        return None
+
+    def _draw(self, winners: Sequence[Choice]) -> Choice | None:
+        left = [choice for choice in self.task.space if choice not in self.tried]
+        if not left:
+            return None
+        sort = self.random.random()
+        if sort < NEIGHBOURS:
+            near = neighbours(self.best, self.task.space)
+            left = [choice for choice in left if choice in near] or left
+        elif sort < NEIGHBOURS + WINNERS:
+            known = set(winners)
+            left = [choice for choice in left if choice in known] or left
+        return self.random.choice(left)
+
+
+def neighbours(best: Choice, space: Iterable[Choice]) -> set[Choice]:
+    """Choices of the same template that differ from ``best`` by one step of one parameter, or by one step each of two."""
+    same = [choice for choice in space if choice.template == best.template]
+    steps = {
+        name: {value: place for place, value in enumerate(sorted({choice.mapping[name] for choice in same}))}
+        for name in best.mapping
+    }
+    near = set()
+    for choice in same:
+        moved = [abs(steps[n].get(choice.mapping[n], 0) - steps[n].get(v, 0)) for n, v in best.parameters]
+        if max(moved) == 1 and sum(moved) <= 2:
+            near.add(choice)
+    return near
+
+
+def start(task: Task, records: Sequence[Record], setting: Setting, seed: int) -> Search:
+    """A search that knows what a log holds: results of this setting count, others are tried first."""
+    search = Search(task=task, random=Random(f"{seed} {task.key}"), best=task.default)
+    own: list[Record] = []
+    others: list[Record] = []
+    for record in records:
+        if record.workload != task.key and record.what != task.what:
+            continue
+        fits = record.workload == task.key and not setting.differs(record.setting)
+        (own if fits and record.setting.threads == setting.threads else others).append(record)
+    for record in own:
+        search.trials += 1
+        search.fruitless += 1
+        search.note(record)
+    ranked = tuned(own, setting).ranked.get(task.key, ())
+    if ranked:
+        search.best, search.ratio, search.us = ranked[0].choice, ranked[0].ratio, ranked[0].us
+    legal = set(task.space)
+    seeds = sorted((r for r in others if r.wins and r.ratio is not None and r.choice in legal), key=_by_ratio)
+    search.seeds = list(dict.fromkeys(r.choice for r in seeds if r.choice not in search.tried))[:MOST_SEEDS]
+    return search
+
+
+def _by_ratio(record: Record) -> tuple[float, str, tuple[tuple[str, int], ...]]:
+    return (record.ratio or 1.0, record.choice.template, record.choice.parameters)

@@ -94,7 +94,7 @@ def _median(latency: Latency) -> str:
 def _schedules(outcome: Outcome) -> str:
     shares = time_share(outcome)
     return "\n".join(
-        f"{count} {kind}" + (f" ({shares[kind]:.0%} of the time)" if kind in shares else "")
+        f"{count} {kind}" + (f" ({shares[kind]:.0%} of time)" if kind in shares else "")
         for kind, count in coverage(outcome.artifact.steps).items()
     )
 

@@ -56,6 +56,7 @@ def examine() -> tuple[Finding, ...]:
         *(_package(name, cost, "pip install edgevision") for name, cost in _NEEDED_PACKAGES.items()),
         *(_package(name, cost, "pip install 'edgevision[torch]'") for name, cost in _TORCH_PACKAGES.items()),
         *_emulators(),
+        *_modelling(),
         _adb(),
         _cache("cache of edgevision", cache.directory()),
         _cache("cache of zig", cache.zig_directory()),
@@ -130,6 +131,22 @@ def _emulators() -> tuple[Finding, ...]:
             remedy=f"apt-get install {_libc_package(emulated)}" if no_runner else "",
         )
     return tuple(findings.values())
+
+
+def _modelling() -> tuple[Finding, ...]:
+    """What `edgevision cost` counts and prices with."""
+    wanted = {"qemu-aarch64": "qemu-user", "llvm-mc-19": "llvm-19", "llvm-mca-19": "llvm-19"}
+    places = {program: shutil.which(program) for program in wanted}
+    return tuple(
+        Finding(
+            name=program,
+            found=place is not None,
+            detail=place or "not on the PATH",
+            cost="" if place else "no modelled cost of ARM code",
+            remedy="" if place else f"apt-get install {wanted[program]}",
+        )
+        for program, place in places.items()
+    )
 
 
 def _libc_package(emulated: target.Target) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -15,13 +16,18 @@ DESELECTED = pytest.StashKey[int]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test marked ``qemu("arm64", "armv7")`` where one of these targets cannot be emulated; bare: arm64."""
+    """Skip a test marked ``qemu("arm64", "armv7")`` where one of these targets cannot be emulated; bare: arm64; one marked
+    ``modelled`` where ARM code cannot be counted and priced."""
     for marker in item.iter_markers("qemu"):
         for name in marker.args or ("arm64",):
             target = targets.load(name)
             reason = target.emulator and (why_absent(target) or why_no_runner(target))
             if reason:
                 pytest.skip(reason)
+    if item.get_closest_marker("modelled"):
+        absent = [tool for tool in ("qemu-aarch64", "llvm-mc-19", "llvm-mca-19") if shutil.which(tool) is None]
+        if absent:
+            pytest.skip(f"{' and '.join(absent)} not installed (apt-get install qemu-user llvm-19)")
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:

@@ -22,6 +22,7 @@ VERBS: dict[str, str] = {
     "evaluate": "Top-1 and top-5 accuracy of a model and its artifact, side by side.",
     "run": "Run an artifact on arrays from .npy files.",
     "bench": "Time an artifact on this machine.",
+    "cost": "Count instructions and model cycles on 64-bit ARM cores, without one.",
     "ops": "List the operators that can be compiled.",
     "targets": "List the targets.",
     "zoo": "List and export the networks that ship with edgevision.",

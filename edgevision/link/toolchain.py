@@ -118,8 +118,10 @@ def link_bench(
     sources: Sequence[Path],
     output: Path,
     include: Sequence[Path] = (NATIVE,),
+    symbols: bool = False,
 ) -> None:
-    """A static executable at ``output``, for any Linux of the target's architecture, Android included.
+    """A static executable at ``output``, for any Linux of the target's architecture, Android included; with ``symbols``
+    one that tells which function an instruction belongs to.
 
     Neither -mcpu nor -fPIC here: with other options zig would build a C library of its own for them.
     Raises: CompilerError, ToolchainError.
@@ -129,7 +131,8 @@ def link_bench(
         scratch = Path(folder)
         linked = scratch / output.name
         arguments: list[str | Path] = [
-            *("cc", "-target", target.bench_zig_target, *_COMPILE, *_atomics(target), "-static", "-s"),
+            *("cc", "-target", target.bench_zig_target, *_COMPILE, *_atomics(target), "-static"),
+            *(() if symbols else ("-s",)),
             *("-Wl,--gc-sections", "-Wl,-z,noexecstack"),
             *(f"-I{folder}" for folder in include),
             *sources,
@@ -145,25 +148,38 @@ def link_bench(
 def link_runner(target: Target, *, native: Path = NATIVE) -> Path:
     """The program that opens any library of ``target`` where it is verified (``native``/bench.c with EV_BENCH_DLOPEN).
 
-    Kept in the cache under a hash of all that goes into it, so that it is linked once.
     Raises: CompilerError, ToolchainError.
     """
-    arguments: list[str] = [
+    arguments = [
         *("cc", "-target", target.runner_zig_target, *_COMPILE, "-DEV_BENCH_DLOPEN", "-s"),
         *("-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack"),
     ]
+    return _linked_once(arguments, native / "bench.c", "runner", target.runner_zig_target)
+
+
+def link_cost_plugin() -> Path:
+    """The plugin for this machine's qemu that counts executed code.
+
+    Raises: CompilerError, ToolchainError.
+    """
+    arguments = ["cc", *_COMPILE, "-fPIC", "-shared", "-s"]
+    return _linked_once(arguments, NATIVE / "cost_plugin.c", "plugin", "cost")
+
+
+def _linked_once(arguments: Sequence[str], source: Path, kind: str, name: str) -> Path:
+    """What zig makes of ``source``, kept in the cache under a hash of all that goes into it."""
     digest = hashlib.sha256("\0".join((zig.version(), *arguments)).encode())
-    for source in (native / "bench.c", *sorted(native.glob("*.h"))):
-        digest.update(source.read_bytes())
-    runner = cache.directory() / "runner" / f"{target.runner_zig_target}-{digest.hexdigest()[:16]}"
-    if not runner.is_file():
-        runner.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=runner.parent) as folder:
-            linked = Path(folder) / runner.name
-            arguments += [f"-I{native}", str(native / "bench.c"), *_LIBC, "-o", str(linked)]
-            zig.run(arguments, purpose=f"linking the runner for {target.name}", scratch=Path(folder) / "zig")
-            linked.replace(runner)
-    return runner
+    for part in (source, *sorted(source.parent.glob("*.h"))):
+        digest.update(part.read_bytes())
+    kept = cache.directory() / kind / f"{name}-{digest.hexdigest()[:16]}"
+    if not kept.is_file():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+            linked = Path(folder) / kept.name
+            command = [*arguments, f"-I{source.parent}", str(source), *_LIBC, "-o", str(linked)]
+            zig.run(command, purpose=f"linking the {kind} {name}", scratch=Path(folder) / "zig")
+            linked.replace(kept)
+    return kept
 
 
 def _atomics(target: Target) -> tuple[str, ...]:

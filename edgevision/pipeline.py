@@ -37,7 +37,7 @@ from edgevision.schedule.apply import schedule
 from edgevision.target import Target
 from edgevision.tune import network as tuner
 from edgevision.tune.session import Budget, Report, State
-from edgevision.tuning_log import open_logs, shipped, tuned
+from edgevision.tuning_log import open_logs, setting_of, shipped, tuned
 
 Progress = Callable[[str], None]
 
@@ -217,7 +217,7 @@ def _schedule(program: Program, target: Target, model: Model, options: Options, 
         tuner.tune_program(program, target, _log_folder(options), settings, report, model.name)
     folders = [*options.tuning_logs, *([_log_folder(options)] if options.tune and not options.tuning_logs else [])]
     records = open_logs([*folders, *([shipped()] if options.shipped_logs else [])], target)
-    known = tuned(records, tuner.setting_of(target, options.threads or target.cores))
+    known = tuned(records, setting_of(target, options.threads or target.cores))
     for reason, count in known.refused.items():
         progress(f"{target.name}: {count} {reason} tuning records are no results here; `edgevision tune` starts from them")
     return schedule(program, target, _excluded(options), known.choices)

@@ -14,12 +14,17 @@ import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
 from edgevision.errors import InputError
 from edgevision.target import Target
+
+SCHEDULES = 1
+"""Version of the templates. A higher one makes records stale: raise it when parameters of schedule/ mean something else than
+before, or when the code for the same parameters is made in another way."""
 
 FILE = "records.jsonl"
 PROVENANCE = "provenance.toml"
@@ -94,6 +99,11 @@ class Record:
     how: Literal["measured", "modelled"] = "measured"
     detail: str = ""
     seed: int = 0
+
+
+def setting_of(target: Target, threads: int) -> Setting:
+    """What a time measured now for ``target`` holds for."""
+    return Setting(isa=isa(target), tvm=version("apache-tvm"), schedules=SCHEDULES, threads=threads)
 
 
 def isa(target: Target) -> str:

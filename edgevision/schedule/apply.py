@@ -19,10 +19,6 @@ from edgevision.schedule.workload import ANCHOR, Views, Workload, parse
 from edgevision.target import Target
 from edgevision.tuning_log import Choice
 
-VERSION = 1
-"""Of the templates. A higher one makes records stale: raise it when parameters mean something else than before, or when the
-code for the same parameters is made in another way."""
-
 Chosen = Callable[[str], Sequence[Choice]]
 """A workload's key -> what to schedule it with, the best first."""
 

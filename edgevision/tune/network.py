@@ -12,14 +12,13 @@ from edgevision import __version__, host
 from edgevision.errors import DeviceError, InputError
 from edgevision.link.trial_program import link_trial
 from edgevision.program import Program
-from edgevision.schedule.apply import VERSION
 from edgevision.schedule.tasks import tasks
 from edgevision.target import Target
 from edgevision.tune.builder import Builder
 from edgevision.tune.device import TrialProcess
 from edgevision.tune.scratch import scratch
 from edgevision.tune.session import Budget, Report, Session, State
-from edgevision.tuning_log import FILE, PROVENANCE, Setting, append, folder_name, isa, open_logs, shipped
+from edgevision.tuning_log import FILE, PROVENANCE, SCHEDULES, append, folder_name, isa, open_logs, setting_of, shipped
 
 
 class CannotTuneError(DeviceError):
@@ -55,11 +54,6 @@ class Options:
     jobs: int = 0
     nice: int = 0
     excluded: frozenset[str] = field(default_factory=frozenset)
-
-
-def setting_of(target: Target, threads: int) -> Setting:
-    """What a time measured here and now holds for."""
-    return Setting(isa=isa(target), tvm=version("apache-tvm"), schedules=VERSION, threads=threads)
 
 
 def check(target: Target) -> None:
@@ -106,7 +100,7 @@ def _note_provenance(path: Path, target: Target, options: Options, state: State,
         "[[run]]", f'model = "{name}"', f'date = "{date.today().isoformat()}"', f'cpu = "{cpu}"', f'isa = "{isa(target)}"',
         f"threads = {options.threads}", f"trials = {state.trials}", f"seconds = {round(state.elapsed_s)}",
         f"seed = {options.seed}", f'tvm = "{version("apache-tvm")}"', f'edgevision = "{__version__}"',
-        f"schedules = {VERSION}", "",
+        f"schedules = {SCHEDULES}", "",
     ]  # fmt: skip
     with path.open("a", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")

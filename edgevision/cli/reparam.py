@@ -59,11 +59,11 @@ def reparam(
 def _feeds(proto: onnx.ModelProto, paths: tuple[Path, ...]) -> list[dict[str, Any]]:
     from edgevision.errors import InputError
     from edgevision.npy import read_array
+    from edgevision.rewrite.reparam.feeds import inputs_of
 
-    constants = {tensor.name for tensor in proto.graph.initializer}
-    names = [value.name for value in proto.graph.input if value.name not in constants]
     if not paths:
         return []
+    names = [value.name for value in inputs_of(proto)]
     if len(paths) != len(names):
         raise InputError(f"the graph has {len(names)} inputs ({', '.join(names)}), but {len(paths)} --input were given")
     return [dict(zip(names, map(read_array, paths), strict=True))]
@@ -133,12 +133,15 @@ def _print(before: onnx.ModelProto, result: Reparameterized, *, explain: bool) -
     proof = result.certificate
     if proof is not None:
         verdict = "agrees" if proof.holds else "DOES NOT AGREE"
+        inputs = "1 input" if proof.inputs == 1 else f"{proof.inputs} inputs"
         click.echo(f"{verdict} with the original: error {proof.error64:.1e} in float64, {proof.error32:.1e} in float32 "
-                   f"(the original's own: {proof.original_error32:.1e}), {proof.inputs} inputs")  # fmt: skip
+                   f"(the original's own: {proof.original_error32:.1e}), {inputs}")  # fmt: skip
         for name in proof.undone:
             click.echo(f"taken back, because it did not agree: {name}")
     if explain:
         _explain(result)
+    elif result.declined or result.refusals:
+        click.echo(f"{len(result.declined)} merges declined, {len(result.refusals)} operators left alone: --explain says why")
 
 
 def _table(before: onnx.ModelProto, result: Reparameterized) -> Table:
@@ -151,9 +154,9 @@ def _table(before: onnx.ModelProto, result: Reparameterized) -> Table:
     for op in SHOWN:
         if op in old or op in new:
             table.add_row(op, str(old.get(op, 0)), str(new.get(op, 0)))
-    table.add_row("MACs", f"{old_counts.macs / 1e6:,.1f} M", f"{new_counts.macs / 1e6:,.1f} M")
-    table.add_row("weights", f"{old_counts.weight_bytes / 1e6:,.2f} MB", f"{new_counts.weight_bytes / 1e6:,.2f} MB")
-    table.add_row("modelled time, one A76", f"{result.before_us / 1e3:,.1f} ms", f"{result.after_us / 1e3:,.1f} ms")
+    table.add_row("MACs", f"{old_counts.macs:,}", f"{new_counts.macs:,}")
+    table.add_row("weights, kB", f"{old_counts.weight_bytes / 1e3:,.1f}", f"{new_counts.weight_bytes / 1e3:,.1f}")
+    table.add_row("modelled us, one A76", f"{result.before_us:,.1f}", f"{result.after_us:,.1f}")
     return table
 
 

@@ -103,6 +103,7 @@ def depthwise_taps(proto: onnx.ModelProto) -> Counter[tuple[int, ...]]:
 
 
 @pytest.mark.large
+@pytest.mark.timeout(3600)
 def test_replknet_folds_every_small_kernel() -> None:
     proto = onnx.load(cached("replknet-31b"))
     before, after = depthwise_taps(proto), depthwise_taps(rewritten(proto).proto)
@@ -111,6 +112,7 @@ def test_replknet_folds_every_small_kernel() -> None:
 
 
 @pytest.mark.large
+@pytest.mark.timeout(3600)
 def test_slak_folds_and_crops_and_keeps_strips_apart() -> None:
     after = depthwise_taps(rewritten(onnx.load(cached("slak-t"))).proto)
     assert {size: after[size] for size in ((51, 5), (5, 51), (49, 5), (5, 49), (27, 5), (5, 27))} == {

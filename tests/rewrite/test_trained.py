@@ -130,6 +130,7 @@ def trained(net: nn.Module, images: npt.NDArray[np.float32], labels: npt.NDArray
 
 
 @pytest.mark.large
+@pytest.mark.timeout(3600)  # a minute of training each, more than ten on a busy machine
 @pytest.mark.parametrize("name", BLOCKS)
 def test_every_prediction_is_kept(name: str, tmp_path: Path, pictures) -> None:  # type: ignore[no-untyped-def]
     block, convolutions = BLOCKS[name]

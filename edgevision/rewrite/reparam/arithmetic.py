@@ -31,8 +31,6 @@ def batch_norm(node: onnx.NodeProto, scene: Scene) -> Outcome:
 
 def arithmetic(node: onnx.NodeProto, scene: Scene) -> Outcome:
     """Add, Sub, Mul, Div with one constant, or Add, Sub of two tensors of one shape."""
-    if not scene.is_floating(node.output[0]):
-        return None
     fixed = [name in scene.constants for name in node.input]
     if not any(fixed):
         return _sum(node, scene) if node.op_type in ("Add", "Sub") else None
@@ -60,13 +58,13 @@ def arithmetic(node: onnx.NodeProto, scene: Scene) -> Outcome:
 
 def sum_of(node: onnx.NodeProto, scene: Scene) -> Outcome:
     """Sum of tensors of one shape."""
-    return _sum(node, scene) if scene.is_floating(node.output[0]) else None
+    return _sum(node, scene)
 
 
 def nothing(node: onnx.NodeProto, scene: Scene) -> Outcome:
     """Identity, and Dropout in inference."""
     shape = scene.shape(node.input[0])
-    if shape is None or len(shape) < 2 or not scene.is_floating(node.output[0]):
+    if shape is None:
         return None
     if node.op_type == "Dropout":
         if len([name for name in node.output if name]) > 1:
@@ -83,13 +81,11 @@ def nothing(node: onnx.NodeProto, scene: Scene) -> Outcome:
 def _sum(node: onnx.NodeProto, scene: Scene) -> Outcome:
     shapes = [scene.shape(name) for name in node.input]
     first = shapes[0]
-    if first is None or len(first) < 2 or any(name in scene.constants for name in node.input):
-        return None
     if any(shape != first for shape in shapes):
         return Refusal(reason="its inputs broadcast, or their extents are open") if _alike(shapes) else None
     axis = scene.axis(*node.input, node.output[0])
     channels = scene.channels(node.input[0], axis)
-    if channels is None:
+    if first is None or channels is None:
         return Refusal(reason="its number of channels is open")
     same = identity(channels, _rank(first, axis))
     minus = _diagonal(-np.ones(channels), np.zeros(channels), _rank(first, axis))

@@ -39,8 +39,6 @@ def emit(proto: onnx.ModelProto, reading: Reading, opset: int, *, exact: bool = 
     initializers: list[TensorProto] = []
     kernels: dict[str, list[str]] = {}
     for node in _topological(network):
-        if _handed_on(node, network):
-            continue
         if _is_original(node) and not _to_be_spelled(node, network):
             written: Iterable[NodeProto] = _original(node)
         elif isinstance(node, Affine):

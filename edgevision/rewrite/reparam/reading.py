@@ -91,12 +91,12 @@ def _recognised(node: onnx.NodeProto, index: int, scene: Scene) -> Affine | Wire
         return None
     if node.op_type in WIRES:
         return WIRES[node.op_type](node, scene, (index, 0))
-    if node.op_type not in LINEAR or scene.shape(node.output[0]) is None:
+    if node.op_type not in LINEAR or scene.shape(node.output[0]) is None or not scene.is_floating(node.output[0]):
         return None
     leaf = LINEAR[node.op_type](node, scene)
     if not isinstance(leaf, Leaf):
         return leaf
-    if not scene.is_floating(node.output[0]) or any(term.tensor in scene.constants for term in leaf.terms):
+    if any(term.tensor in scene.constants for term in leaf.terms):
         return None
     return Affine(
         position=(index, 0), output=node.output[0], axis=leaf.axis, terms=leaf.terms, protos=(node,),

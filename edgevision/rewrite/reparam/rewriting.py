@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 import onnx
 
 from edgevision.model import Change
-from edgevision.rewrite.reparam.certificate import Certificate, certify, random_feeds
+from edgevision.rewrite.reparam.certificate import Certificate, certify
 from edgevision.rewrite.reparam.cost import CostModel
 from edgevision.rewrite.reparam.emit import Emitted, emit, is_unchanged, kernel_range
+from edgevision.rewrite.reparam.feeds import check_feed, random_feeds
 from edgevision.rewrite.reparam.interpreter import Array
 from edgevision.rewrite.reparam.network import Affine, Network, Wire
 from edgevision.rewrite.reparam.reading import Reading, label, read
-from edgevision.rewrite.reparam.search import Declined, Search, refused, stand_apart
+from edgevision.rewrite.reparam.search import Declined, Search, refused
 
 OLDEST_OPSET, NEWEST_OPSET = 9, 23
 ATTEMPTS = 8  # times that regions which do not agree are taken back before all are
@@ -71,6 +72,9 @@ def reparameterize(
     result is evaluated beside the original in float64 and float32, on ``feeds`` and on ``random_inputs`` others from
     ``seed``; a region that does not agree is taken back. Opsets 9 to 23; any other model comes back as it is, with the
     reason.
+
+    Raises:
+        InputError: one of ``feeds`` does not fit, or the original itself cannot be evaluated.
     """
     model = cost or CostModel()
     opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0)
@@ -79,6 +83,8 @@ def reparameterize(
         return Reparameterized(proto=proto, refusals=(("the model", reason),))
     if not prove:
         return _rewrite(proto, opset, model, ())[0]
+    for feed in feeds:
+        check_feed(proto, feed)
     tried = [*feeds, *random_feeds(proto, seed, random_inputs)]
     return _prove(proto, opset, model, tried, given=len(feeds), seed=seed)
 
@@ -96,7 +102,7 @@ def _rewrite(
         proto=proto if unchanged else emit(proto, reading, opset).proto,
         changed=not unchanged,
         regions=() if unchanged else _regions(proto, network),
-        declined=(*refused(network, search.declined), *stand_apart(network, model)),
+        declined=tuple(refused(search)),
         refusals=tuple(reading.refusals),
         before_us=before,
         after_us=network.total_us(),

@@ -28,13 +28,15 @@ class Declined:
 class Search:
     """One rewriting in progress. ``excluded`` are tensors whose regions are left as they are.
 
-    ``outputs`` collects the tensors at which something was rewritten.
+    ``declined`` are merges of a node and one that it reads, ``apart`` forms that were tried as one at an output, both
+    by the tensors concerned: in the end some of them were made after all, in another way.
     """
 
     network: Network
     model: CostModel
     excluded: Collection[str] = ()
     declined: dict[tuple[str, ...], Declined] = field(default_factory=dict)
+    apart: dict[str, list[Declined]] = field(default_factory=dict)
 
     def run(self) -> None:
         """To the fixed point: no move of any node pays any more.
@@ -92,6 +94,9 @@ class Search:
         cheaper = self.network.mark() > mark and self.network.total_us() < before - EPSILON_US
         if cheaper and self.network.windows_since(mark) <= 0 and not self._trespasses(mark):
             return True
+        node = self.network.nodes.get(key)
+        if isinstance(node, Affine) and not node.protos:
+            self.apart[node.output] = stand_apart(node, self.network, self.model)
         self.network.roll_back(mark)
         return False
 
@@ -178,25 +183,26 @@ class Search:
         push_down(self.network, key, self.model)
 
 
-def stand_apart(network: Network, model: CostModel) -> list[Declined]:
-    """Forms of one tensor that are summed but not merged, with the reason and both costs."""
+def stand_apart(node: Affine, network: Network, model: CostModel) -> list[Declined]:
+    """Forms of one tensor that ``node`` sums but does not merge, with the reason and both costs."""
     found = []
-    for _, node in network.in_order():
-        if isinstance(node, Affine):
-            _, declined = combined(node.terms, node.output, node.axis, network, model)
-            for each in declined:
-                sizes = " + ".join("x".join(map(str, form.kernel)) or "1" for form in (each.one, each.other))
-                costs = (each.apart_us, each.merged_us) if each.merged_us else (None, None)
-                found.append(Declined(nodes=node.sources, reason=f"{sizes} stay apart: {each.reason}",
-                                      kept_us=costs[0], merged_us=costs[1]))  # fmt: skip
+    for each in combined(node.terms, node.output, node.axis, network, model)[1]:
+        sizes = " + ".join("x".join(map(str, form.kernel)) or "1" for form in (each.one, each.other))
+        costs = (each.apart_us, each.merged_us) if each.merged_us else (None, None)
+        found.append(Declined(nodes=node.sources, reason=f"{sizes} stay apart: {each.reason}",
+                              kept_us=costs[0], merged_us=costs[1]))  # fmt: skip
     return found
 
 
-def refused(network: Network, declined: dict[tuple[str, ...], Declined]) -> list[Declined]:
-    """The declined merges whose nodes are both still there: the others were made in another way."""
-    found = []
-    for (first, second), each in declined.items():
+def refused(search: Search) -> list[Declined]:
+    """The merges that were declined to the end: those whose nodes are both still there, and forms that stand apart."""
+    network, found = search.network, []
+    for (first, second), each in search.declined.items():
         writer = network.writer(second)
         if writer is not None and first in writer[1].reads and network.writer(first) is not None:
             found.append(each)
+    for _, node in network.in_order():
+        if isinstance(node, Affine):
+            tried = search.apart.get(node.output, []) if node.protos else []
+            found += tried or stand_apart(node, network, search.model)
     return found

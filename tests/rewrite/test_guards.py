@@ -67,6 +67,13 @@ def test_tensors_of_other_rank_that_broadcast_stay() -> None:
     assert ops(rewritten(proto, EAGER).proto) == ops(proto)
 
 
+def test_tensors_of_other_rank_stay_though_all_their_extents_are_equal() -> None:
+    net = Net()
+    parts = [net.node("Relu", net.input(shape, name)) for name, shape in (("x", [2, 2, 2, 2]), ("y", [2, 2, 2]))]
+    proto = net.model(net.norm(net.node("Add", *parts), 2))
+    assert rewritten(proto, EAGER).proto is proto
+
+
 # Graphs of two elementwise operators that read as no sum of linear forms, and the shape of their input.
 STRANGE: dict[str, tuple[Callable[[Net, str], str], list[int | str]]] = {
     "a norm of one axis": (lambda net, x: net.norm(x, 1), [3]),

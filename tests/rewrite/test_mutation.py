@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rewrite.mutation import FOLDER, KINDS, MODULES, mutants
+from tests.rewrite.mutation import FOLDER, KINDS, mutants
 
 UNNOTICED = {
     "composing: outer.diagonal": "the general product gives the same weights",
@@ -32,8 +32,8 @@ def test_every_guard_is_needed() -> None:
 
 
 def test_a_mutant_is_the_module_with_one_condition_less() -> None:
-    found = [each for module in MODULES for each in mutants(module, KINDS)]
+    found = list(mutants("adding", KINDS))
     assert {each.kind for each in found} == set(KINDS)
-    guard = next(each for each in found if each.module == "adding" and each.text == "one.stride != other.stride")
+    guard = next(each for each in found if each.text == "one.stride != other.stride")
     original = ast.unparse(ast.parse((FOLDER / "adding.py").read_text(encoding="utf-8")))
     assert guard.changed == original.replace("if one.stride != other.stride:", "if False:")

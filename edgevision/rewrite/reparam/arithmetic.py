@@ -64,8 +64,6 @@ def sum_of(node: onnx.NodeProto, scene: Scene) -> Outcome:
 def nothing(node: onnx.NodeProto, scene: Scene) -> Outcome:
     """Identity, and Dropout in inference."""
     shape = scene.shape(node.input[0])
-    if shape is None:
-        return None
     if node.op_type == "Dropout":
         if len([name for name in node.output if name]) > 1:
             return Refusal(reason="its mask is read")
@@ -75,7 +73,9 @@ def nothing(node: onnx.NodeProto, scene: Scene) -> Outcome:
                 return Refusal(reason="it may be in training mode")
     axis = scene.axis(node.input[0], node.output[0])
     channels = scene.channels(node.input[0], axis)
-    return None if channels is None else one_term(node.input[0], axis, identity(channels, _rank(shape, axis)))
+    if shape is None or channels is None:
+        return None
+    return one_term(node.input[0], axis, identity(channels, _rank(shape, axis)))
 
 
 def _sum(node: onnx.NodeProto, scene: Scene) -> Outcome:

@@ -20,6 +20,8 @@ VERBS: dict[str, str] = {
     "finetune": "Train a pruned network again, with the unpruned one as its teacher.",
     "inspect": "What a model or an artifact holds.",
     "evaluate": "Top-1 and top-5 accuracy of a model and its artifact, side by side.",
+    "tune": "Find the fastest schedules for a network on this machine.",
+    "logs": "Look at, join, cut and check tuning logs.",
     "run": "Run an artifact on arrays from .npy files.",
     "bench": "Time an artifact on this machine.",
     "cost": "Count instructions and model cycles on 64-bit ARM cores, without one.",

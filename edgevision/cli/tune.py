@@ -1,0 +1,167 @@
+"""`edgevision tune`: find the fastest schedules for a network on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgevision.tune.session import State, TaskState
+
+    Report = Callable[[State], None]
+
+FOLDER = click.Path(path_type=Path)
+DEFAULT_MINUTES = 10.0
+LINES_APART_S = 10.0
+"""Between lines of progress where there is no terminal."""
+LONGEST = 8
+"""Tasks in the table while it runs: those that take the most time."""
+
+
+@click.command()
+@click.argument("source", metavar="MODEL")
+@click.option("-t", "--target", default="native", show_default=True, help="A target that this machine is.")
+@click.option("--trials", type=click.IntRange(min=1), help="Stop after so many candidates.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
+              help=f"Stop after so much time [default: {DEFAULT_MINUTES:.0f}, without --trials].")  # fmt: skip
+@click.option("--tuning-logs", type=FOLDER, default=Path("tuning_logs"), show_default=True,
+              help="The folder that results are added to; a later run continues from there.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the order of candidates.")
+@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True,
+              help="Threads of each candidate while it is timed.")  # fmt: skip
+@click.option("--jobs", type=click.IntRange(1, 256), help="Candidates compiled at a time [default: one a core].")
+@click.option("--nice", type=click.IntRange(-20, 19), default=0, show_default=True,
+              help="Priority of the process that is timed; below 0 needs root.")  # fmt: skip
+@click.option("--no-winograd", is_flag=True, help="Leave Winograd's schedules out.")
+@click.option("--input-shape", "shapes", multiple=True, metavar="[NAME:]N,C,H,W",
+              help="Fix an input's open dimensions; once an input.")  # fmt: skip
+@click.option("--cpu", help="Override the target's CPU (LLVM's name).")
+@click.option("--features", metavar="+A,-B", help="Override the target's instruction set features.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/json.md) instead of a table.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+def tune(source: str, target: str, trials: int | None, minutes: float | None, as_json: bool, quiet: bool, **given: Any) -> None:
+    """Search the schedules of MODEL's workloads (.onnx, .pt2 or zoo:NAME) on this machine.
+
+    Every result goes into the tuning log at once: a run that is stopped, in whatever way, has lost nothing, and the
+    next one continues. `edgevision compile --tuning-logs DIR` compiles with what was found.
+    """
+    from edgevision.ingest import parse_input_shapes
+    from edgevision.pipeline import Options, tune_model
+    from edgevision.tune.network import Options as Settings
+    from edgevision.tune.session import Budget
+
+    seconds = 60 * (minutes or DEFAULT_MINUTES) if minutes or not trials else None
+    options = Options(
+        input_shapes=parse_input_shapes(given["shapes"]) if given["shapes"] else None,
+        cpu=given["cpu"], features=given["features"].split(",") if given["features"] else None,
+        winograd=not given["no_winograd"], tuning_logs=(given["tuning_logs"],),
+    )  # fmt: skip
+    settings = Settings(
+        budget=Budget(trials=trials, seconds=seconds), threads=given["threads"], seed=given["seed"],
+        jobs=given["jobs"] or 0, nice=given["nice"],
+        excluded=frozenset({"winograd"}) if given["no_winograd"] else frozenset(),
+    )  # fmt: skip
+    with _progress(quiet=quiet) as (stage, report):
+        state = tune_model(source, target, options, settings, stage, report)
+    if as_json:
+        from edgevision.report.json import document, dumps
+
+        click.echo(dumps(document("tuning", as_dict(state))), nl=False)
+        return
+    from edgevision.report.console import stdout
+
+    stdout().print(_table(state, len(state.tasks)))
+    click.echo(summary(state))
+    click.echo(f"compile with --tuning-logs {given['tuning_logs']}")
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[tuple[Callable[[str], None], Report]]:
+    """A table that changes on a terminal, a line now and then elsewhere; always on stderr."""
+    if quiet:
+        yield lambda _: None, lambda _: None
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda stage: click.echo(stage, err=True), _lines()
+        return
+    with Live(console=console, refresh_per_second=2, transient=True) as live:
+        yield live.update, lambda state: live.update(_table(state, LONGEST))
+
+
+def _lines() -> Report:
+    last = time.monotonic() - LINES_APART_S
+
+    def report(state: State) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINES_APART_S:
+            last = time.monotonic()
+            click.echo(summary(state), err=True)
+
+    return report
+
+
+def summary(state: State) -> str:
+    """312 trials (2 wrong), 95 s, 505 s left: 2.61 ms, 2.83 ms by default."""
+    failed = ", ".join(f"{count} {outcome}" for outcome, count in sorted(state.outcomes.items()) if outcome != "right")
+    text = f"{state.trials} trials{f' ({failed})' if failed else ''}, {state.elapsed_s:.0f} s{_left(state)}"
+    if state.best_ms is None or state.default_ms is None:
+        known = sum(1 for task in state.tasks if task.default_us is not None)
+        return f"{text}: {known} of {len(state.tasks)} default schedules measured"
+    return f"{text}: sum of workloads {state.best_ms:.3g} ms, {state.default_ms:.3g} ms by default"
+
+
+def _left(state: State) -> str:
+    if state.budget.seconds is not None:
+        return f", {max(0.0, state.budget.seconds - state.elapsed_s):.0f} s left"
+    return f" of {state.budget.trials}" if state.budget.trials is not None else ""
+
+
+def _table(state: State, most: int) -> Table:
+    """The tasks that take the most time."""
+    from rich.table import Table
+
+    table = Table(title=summary(state), title_justify="left")
+    table.add_column("workload", overflow="fold")
+    for column in ("times", "default µs", "best µs", "ratio", "trials"):
+        table.add_column(column, justify="right")
+    table.add_column("schedule", overflow="fold")
+    ranked = sorted(state.tasks, key=lambda task: -(task.default_us or 0.0) * task.count)
+    for task in ranked[:most]:
+        known = task.default_us is not None
+        table.add_row(
+            task.what.partition(" | ")[0], str(task.count), f"{task.default_us:.1f}" if known else "",
+            f"{_best_us(task):.1f}" if known else "", f"{task.ratio:.3f}", f"{task.trials}{' done' if task.finished else ''}",
+            str(task.best) if task.ratio < 1 else "default",
+        )  # fmt: skip
+    return table
+
+
+def _best_us(task: TaskState) -> float:
+    return (task.default_us or 0.0) * task.ratio
+
+
+def as_dict(state: State) -> dict[str, Any]:
+    """What `--json` prints. Times of one call, sums over the network's calls."""
+    return {
+        "trials": state.trials, "outcomes": dict(sorted(state.outcomes.items())), "seconds": round(state.elapsed_s, 1),
+        "default_ms": state.default_ms, "best_ms": state.best_ms,
+        "workloads": [
+            {
+                "what": task.what, "count": task.count, "default_us": task.default_us, "ratio": task.ratio,
+                "trials": task.trials, "finished": task.finished, "template": task.best.template,
+                "parameters": task.best.mapping,
+            }
+            for task in state.tasks
+        ],
+    }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import onnx
 
 from edgevision import ingest
 from edgevision.counting import Counts, count
-from edgevision.errors import InputError
+from edgevision.errors import InputError, ToolchainError
+from edgevision.measure.evaluate import Preprocessing
+from edgevision.measure.labelled import open_splits
 from edgevision.model import Model
 from edgevision.pruned_model import scales_of
 from edgevision.rewrite.prune import Importance, Pruned
@@ -23,6 +26,10 @@ from edgevision.rewrite.prune.lossless import DeadChannels, Ranges, prune_lossle
 from edgevision.rewrite.prune.pruning import ROUND_TO, Plan, check_share, planned
 from edgevision.rewrite.prune.select import Scope
 from edgevision.zoo.saving import check_output, save
+
+TAYLOR = "taylor"
+TAYLOR_IMAGES, TAYLOR_BATCH = 512, 32
+"""A few batches, of all classes in turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +57,8 @@ def prune(
     importance: Importance | str = "l1", scope: Scope = "global", round_to: int = ROUND_TO,
     least_kept: float = LEAST_KEPT, freeze: Sequence[str] = (),
     input_shapes: Mapping[str, tuple[int, ...]] | None = None, input_range: tuple[float, float] | None = None,
-    seed: int = 0, progress: Callable[[str], None] = lambda _: None, threads: int = 0, priority: int = 0,
+    seed: int = 0, data: Path | str | None = None, preprocessing: Preprocessing | None = None,
+    progress: Callable[[str], None] = lambda _: None, threads: int = 0, priority: int = 0,
 ) -> Pruning:  # fmt: skip
     """Remove channels of ``source`` (.onnx, .pt2, zoo:NAME, ModelProto), and write ``output`` where one is named.
 
@@ -58,6 +66,7 @@ def prune(
     ``latency_ms`` (measured on ``target``, which this machine must be) and ``lossless`` (only channels that are
     constant for every input: the same function). ``input_range``: the least and
     the largest value of any input, which tells ``lossless`` more. ``seed`` is that of importance "random".
+    ``data``: labelled images for importance "taylor", ``preprocessing``: what the network takes of them.
     ``threads`` compute a run of what ``latency_ms`` times (0: one a core), with ``priority`` -20 to 19; below 0 needs root.
 
     Raises: EdgevisionError, exit code 2 for what was asked, 3 for what the file holds. Nothing is written then.
@@ -72,7 +81,8 @@ def prune(
         check_output(Path(output))
     model = ingest.read(source, input_shapes=input_shapes)
 
-    how: dict[str, Any] = {"importance": _seeded(importance, seed), "scope": scope, "round_to": round_to, "frozen": freeze,
+    scorer = _scorer(model, importance, seed, data, preprocessing)
+    how: dict[str, Any] = {"importance": scorer, "scope": scope, "round_to": round_to, "frozen": freeze,
                            "least_kept": least_kept, "scales": scales_of(model)}  # fmt: skip
     dead: DeadChannels | None = None
     timed: Timed | None = None
@@ -91,8 +101,40 @@ def prune(
     return result
 
 
-def _seeded(importance: Importance | str, seed: int) -> Importance | str:
-    return randomly(seed) if importance == "random" else importance
+def _scorer(
+    model: Model, importance: Importance | str, seed: int, data: Path | str | None, preprocessing: Preprocessing | None
+) -> Importance | str:
+    if (importance == TAYLOR) != (data is not None):
+        raise InputError(
+            "importance taylor is what the loss does on images: give them with --data DIR, in a folder a class"
+            if data is None
+            else f"--data is for --importance {TAYLOR}; no other importance reads images"
+        )
+    if importance == "random":
+        return randomly(seed)
+    return importance if data is None else _taylor(model, Path(data), preprocessing)
+
+
+def _taylor(model: Model, data: Path, preprocessing: Preprocessing | None) -> Importance:
+    """torch is imported here: other importances need none."""
+    if find_spec("torch") is None:
+        raise MissingTorchError
+    from edgevision.rewrite.prune.finetune.taylor import taylor
+    from edgevision.rewrite.prune.finetune.torch_network import TorchNetwork
+
+    network = TorchNetwork(model.proto)
+    splits = open_splits(data, model.inputs[0], preprocessing, TAYLOR_IMAGES)
+    splits.check_scores(network.classes)
+    return taylor(network, splits.train.batches(TAYLOR_BATCH))
+
+
+class MissingTorchError(ToolchainError):
+    """Gradients need torch."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "importance taylor needs torch, which is not installed; pip install 'edgevision[torch]', or choose l1"
+        )
 
 
 class ConflictError(InputError):

@@ -43,8 +43,11 @@ class Milliseconds(click.ParamType[float]):
 @click.option("--lossless", is_flag=True, help="Remove only channels that are constant: the function stays the same.")
 @click.option("--input-range", type=Numbers(), metavar="LO,HI",
               help="Least and largest value of the input; --lossless finds more with it.")  # fmt: skip
-@click.option("--importance", type=click.Choice(["l1", "l2", "bn", "fpgm", "random"]), default="l1", show_default=True,
+@click.option("--importance", type=click.Choice(["l1", "l2", "bn", "fpgm", "taylor", "random"]), default="l1", show_default=True,
               help="What says which channels matter (docs/prune.md).")  # fmt: skip
+@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Labelled images for --importance taylor.")
+@click.option("--mean", type=Numbers(), default="0", show_default=True, help="Subtracted from their pixels of 0 to 255.")
+@click.option("--std", type=Numbers(), default="255", show_default=True, help="Then divided by, one or one a channel.")
 @click.option("--scope", type=click.Choice(["global", "uniform"]), default="global", show_default=True,
               help="Compare channels across layers, or keep the same share of every layer.")  # fmt: skip
 @click.option("--round-to", type=click.IntRange(min=1), default=8, show_default=True,
@@ -62,8 +65,10 @@ def prune(source: str, shapes: tuple[str, ...], explain: bool, as_json: bool, **
     """
     from edgevision import pruning
     from edgevision.ingest import parse_input_shapes
+    from edgevision.measure.evaluate import Preprocessing
 
     bounds = given.pop("input_range")
+    given["preprocessing"] = Preprocessing(mean=given.pop("mean"), std=given.pop("std"))
     given["threads"] = given["threads"] or 0
     if bounds is not None and not given["lossless"]:
         raise InputError("--input-range tells --lossless what the input can be; no other way to prune uses it")

@@ -7,6 +7,7 @@ score of a class is the mean over its filters, each divided by its layer's mean,
     bn       |gamma| of the BatchNormalization behind the layer          Liu et al., arXiv 1708.06519
     fpgm     sum of distances to the layer's other filters               He et al., arXiv 1811.00250
     random   the control                                                 `randomly`
+    taylor   sum |w * dL/dw| over some images                            `finetune.taylor.taylor`, needs torch
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def layers_of(network: Network, scales: Mapping[str, Array]) -> list[Filters]:
     found = []
     for node in network.nodes:
         if node.op in ("Conv", "ConvTranspose", "Gemm", "MatMul") and network.is_constant(node.inputs[1]):
-            weight = _rows(node, network)
+            weight = rows(node, network.constant(node.inputs[1]).astype(np.float64))
             scale = behind.get(node.output)
             if scale is not None:
                 scale = scale.astype(np.float64) if scale.shape == (len(weight),) else None
@@ -119,9 +120,8 @@ def _scales_behind(network: Network) -> dict[str, Array]:
     }
 
 
-def _rows(node: Node, network: Network) -> Scores:
-    """[O, elements]"""
-    weight = network.constant(node.inputs[1]).astype(np.float64)
+def rows(node: Node, weight: Scores) -> Scores:
+    """The weight of Conv, ConvTranspose, Gemm or MatMul as [O, elements of a filter]."""
     if node.op == "ConvTranspose":
         group = int(node.attributes["group"])
         into, out = weight.shape[:2]

@@ -203,7 +203,7 @@ def _average_pool(node: NodeProto, inputs: list[Array]) -> Array | None:
 
 
 def _max_pool(node: NodeProto, inputs: list[Array]) -> Array | None:
-    if len(node.output) > 1:
+    if len(node.output) > 1 or not np.issubdtype(inputs[0].dtype, np.floating):
         return None
     windows = _windows(node, inputs[0], tuple(_attributes(node)["kernel_shape"]), -np.inf)
     return None if windows is None else np.max(np.stack([part for _, part in windows]), 0)

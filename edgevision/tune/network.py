@@ -28,7 +28,7 @@ class CannotTuneError(DeviceError):
         self.target = target.name
         super().__init__(
             f"target {target.name} cannot be tuned here: this machine only emulates it, which says nothing about time. "
-            f"Run `edgevision tune --target native` on a {target.arch} machine, and add its log to yours with "
+            f"Run `edgevision tune --target native` on a machine with {target.arch}, and add its log to yours with "
             "`edgevision logs merge`"
         )
 

@@ -1,0 +1,150 @@
+"""The search finds what is fastest, spends trials where time is, and continues from its log."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgevision.errors import DeviceError
+from edgevision.tune.search import PLATEAU_TRIALS, neighbours, start
+from edgevision.tune.session import Budget
+from edgevision.tuning_log import Choice, append, read, tuned
+from tests.tune.fakes import FakeBench, bowl, session, space, task
+from tests.tune.records import record
+
+BEST = Choice.of("conv2d", {"pixels": 7, "sweep": 3})
+UNBOUNDED = Budget()
+
+
+def test_the_best_is_found_and_chosen_from_the_log(tmp_path: Path) -> None:
+    run = session(tmp_path, FakeBench())
+    state = run.run([task()], (), UNBOUNDED)
+    (found,) = state.tasks
+    assert found.best == BEST
+    assert found.ratio == pytest.approx(bowl(BEST) / bowl(task().default), rel=1e-3)
+    assert tuned(read(run.log).records, run.setting).choices("a")[0] == BEST
+    assert state.best_ms == pytest.approx(bowl(BEST) / 1e3, rel=1e-3)
+
+
+def test_no_choice_is_tried_twice_and_the_whole_space_at_most(tmp_path: Path) -> None:
+    bench = FakeBench(cost=lambda _: 100.0)
+    session(tmp_path, bench).run([task(choices=space(3, 3))], (), UNBOUNDED)
+    assert len(bench.built) == len(set(bench.built)) == 9
+
+
+def test_a_plateau_ends_a_task(tmp_path: Path) -> None:
+    bench = FakeBench(cost=lambda _: 100.0)
+    state = session(tmp_path, bench).run([task(choices=space(40, 10))], (), UNBOUNDED)
+    assert state.trials == PLATEAU_TRIALS
+    assert state.tasks[0].finished
+
+
+def test_trials_are_counted_across_what_is_in_flight(tmp_path: Path) -> None:
+    assert session(tmp_path, FakeBench()).run([task()], (), Budget(trials=7)).trials == 7
+
+
+def test_time_ends_a_run(tmp_path: Path) -> None:
+    ticks = itertools.count()
+    state = session(tmp_path, FakeBench(), clock=lambda: float(next(ticks))).run([task()], (), Budget(seconds=40))
+    assert 0 < state.trials < 40
+
+
+def test_trials_go_where_the_time_is(tmp_path: Path) -> None:
+    tasks = [task("rare"), task("often", count=20)]
+    state = session(tmp_path, FakeBench(cost=lambda _: 100.0)).run(tasks, (), Budget(trials=40))
+    rare, often = state.tasks
+    assert often.trials > 4 * rare.trials
+
+
+FAILURES = ("wrong", "crashed", "hung", "uncompilable")
+
+
+def test_failures_cost_one_trial_each_and_are_recorded(tmp_path: Path) -> None:
+    fails = dict(zip(space()[10:14], FAILURES, strict=True))
+    run = session(tmp_path, FakeBench(fails=fails))
+    state = run.run([task()], (), UNBOUNDED)
+    assert state.tasks[0].best == BEST
+    records = {r.choice: r for r in read(run.log).records if r.choice in fails}
+    assert {choice: r.outcome for choice, r in records.items()} == fails
+    assert all(r.ratio is None and not r.wins for r in records.values())
+
+
+def test_the_fastest_of_all_is_not_chosen_if_it_is_wrong(tmp_path: Path) -> None:
+    run = session(tmp_path, FakeBench(fails={BEST: "wrong"}))
+    run.run([task()], (), UNBOUNDED)
+    assert BEST not in tuned(read(run.log).records, run.setting).choices("a")
+
+
+def test_a_default_that_does_not_run_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="doctor"):
+        session(tmp_path, FakeBench(fails={task().default: "crashed"})).run([task()], (), UNBOUNDED)
+
+
+def test_a_second_run_continues_from_the_log(tmp_path: Path) -> None:
+    first = session(tmp_path, FakeBench())
+    first.run([task()], (), Budget(trials=12))
+    tried = {r.choice for r in read(first.log).records}
+    bench = FakeBench()
+    second = session(tmp_path, bench)
+    second.run([task()], read(second.log).records, UNBOUNDED)
+    again = [choice for choice in bench.built if choice in tried]
+    assert set(again) <= {task().default, start(task(), read(first.log).records, first.setting, 0).best, *first_best(first)}
+    assert len(again) <= 2
+    assert tuned(read(second.log).records, second.setting).choices("a")[0] == BEST
+
+
+def first_best(run: object) -> tuple[Choice, ...]:
+    """What was best when the second run began: it is compiled again, to be compared with."""
+    return tuned(read(run.log).records[:14], run.setting).choices("a")[:1]  # type: ignore[attr-defined]
+
+
+def test_the_same_seed_tries_the_same(tmp_path: Path) -> None:
+    made = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        (tmp_path / name).mkdir()
+        bench = FakeBench()
+        session(tmp_path / name, bench, seed=seed).run([task(), task("b", 3)], (), Budget(trials=30))
+        made.append(bench.built)
+    assert made[0] == made[1] != made[2]
+
+
+def test_foreign_and_stale_records_are_tried_first(tmp_path: Path) -> None:
+    run = session(tmp_path, FakeBench())
+    legal, illegal = Choice.of("conv2d", {"pixels": 9, "sweep": 4}), Choice.of("conv2d", {"pixels": 99, "sweep": 4})
+    foreign = replace(run.setting, isa="x86_64 512-bit x32")
+    stale = replace(run.setting, tvm="0.1")
+    known = [
+        replace(record(setting=foreign, workload="other hash", what="conv2d a"), choice=BEST),
+        replace(record(setting=stale, workload="a"), choice=legal),
+        replace(record(setting=stale, workload="a"), choice=illegal),
+        replace(record(setting=stale, workload="b", what="conv2d b"), choice=space()[20]),
+    ]
+    search = start(task(), known, run.setting, 0)
+    assert search.best == task().default and search.default_us is None
+    assert {search.propose([]), search.propose([])} == {BEST, legal}
+    assert search.seeds == []
+
+
+def test_results_of_this_setting_are_no_seeds(tmp_path: Path) -> None:
+    run = session(tmp_path, FakeBench())
+    own = replace(record(setting=run.setting, workload="a"), choice=BEST)
+    search = start(task(), [own], run.setting, 0)
+    assert search.best == BEST and search.seeds == [] and BEST in search.tried
+
+
+def test_a_choice_of_the_log_that_is_none_any_more_is_left(tmp_path: Path) -> None:
+    run = session(tmp_path, FakeBench(fails={BEST: "uncompilable"}))
+    append(run.log, [replace(record(setting=run.setting, workload="a", ratio=0.5), choice=BEST)])
+    state = run.run([task()], read(run.log).records, Budget(trials=20))
+    assert state.tasks[0].best != BEST and state.tasks[0].ratio < 1
+
+
+def test_neighbours_differ_by_a_step() -> None:
+    near = neighbours(BEST, space())
+    assert Choice.of("conv2d", {"pixels": 8, "sweep": 4}) in near
+    assert Choice.of("conv2d", {"pixels": 9, "sweep": 3}) not in near
+    assert BEST not in near
+    assert len(near) == 8

@@ -1,0 +1,105 @@
+"""What one trial concludes, with devices that misbehave on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from edgevision.tune.child import ChildCrashedError, ChildHungError
+from edgevision.tune.device import Array, Results, Samples
+from edgevision.tune.request import Built
+from edgevision.tune.trial import difference, judge
+
+RIGHT = np.linspace(-1, 1, 50, dtype=np.float32)
+DEFAULT = Built(library="default", schedule="", workspace_bytes=0, arguments=(), tolerance=1e-5)
+CANDIDATE = Built(library="candidate", schedule="", workspace_bytes=0, arguments=(), tolerance=1e-5)
+
+
+@dataclass
+class FakeDevice:
+    """Answers what a test wants; ``ratio`` times with ``noise`` beside an incumbent of 1 ms."""
+
+    result: Array = field(default_factory=lambda: RIGHT)
+    guarded: bool = True
+    ratio: float = 1.0
+    noise: float = 0.01
+    failure: Exception | None = None
+    fails_at: str = "results"
+    held: str = ""
+
+    def hold(self, incumbent: Built, limit_s: float) -> None:
+        self.held = incumbent.library
+
+    def results(self, candidate: Built, limit_s: float) -> Results:
+        if self.failure and self.fails_at == "results":
+            raise self.failure
+        return Results(arrays=(self.result,), guarded=self.guarded)
+
+    def compare(self, blocks: int, limit_s: float) -> Samples:
+        if self.failure and self.fails_at == "compare":
+            raise self.failure
+        random = np.random.default_rng(blocks)
+        a, b = (1e6 * scale * (1 + self.noise * random.standard_normal(2 * blocks)) for scale in (1.0, self.ratio))
+        return Samples(a=tuple(map(int, a)), b=tuple(map(int, b)))
+
+    def promote(self, candidate: Built) -> None:
+        self.held = candidate.library
+
+
+def outcome(device: FakeDevice) -> tuple[str, bool]:
+    verdict = judge(device, DEFAULT, CANDIDATE, (RIGHT,), CANDIDATE.tolerance, 1e-3)
+    assert (device.held == "candidate") is verdict.better
+    assert (verdict.ratio is not None) is (verdict.outcome == "right")
+    return verdict.outcome, verdict.better
+
+
+@pytest.mark.parametrize("where", ["results", "compare"])
+def test_a_candidate_that_crashes_or_hangs_costs_one_trial(where: str) -> None:
+    assert outcome(FakeDevice(failure=ChildCrashedError("SIGSEGV"), fails_at=where)) == ("crashed", False)
+    assert outcome(FakeDevice(failure=ChildHungError(), fails_at=where)) == ("hung", False)
+
+
+def test_an_incumbent_that_crashes_is_not_the_candidates_fault() -> None:
+    class Broken(FakeDevice):
+        def hold(self, incumbent: Built, limit_s: float) -> None:
+            raise ChildCrashedError("SIGILL")
+
+    with pytest.raises(ChildCrashedError):
+        judge(Broken(), DEFAULT, CANDIDATE, (RIGHT,), 1e-5, 1e-3)
+
+
+WRONG = {
+    "scaled by 1.01": RIGHT * 1.01, "zeros": RIGHT * 0, "one NaN": np.where(np.arange(50) == 7, np.nan, RIGHT),
+    "another shape": RIGHT[:-1], "another type": RIGHT.astype(np.float64), "one element": RIGHT + (np.arange(50) == 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("result", WRONG.values(), ids=WRONG)
+def test_wrong_numbers_are_seen_however_fast_they_are(result: Array) -> None:
+    assert outcome(FakeDevice(result=result.astype(result.dtype, copy=False), ratio=0.1)) == ("wrong", False)
+
+
+def test_rounding_is_not_wrong_and_writing_elsewhere_is() -> None:
+    assert outcome(FakeDevice(result=RIGHT * np.float32(1 + 1e-6), ratio=0.5)) == ("right", True)
+    assert outcome(FakeDevice(guarded=False, ratio=0.5)) == ("wrong", False)
+
+
+@pytest.mark.parametrize(("ratio", "better"), [(0.5, True), (0.97, True), (0.999, False), (1.0, False), (1.5, False)])
+def test_only_what_is_faster_beyond_doubt_is_better(ratio: float, better: bool) -> None:
+    assert outcome(FakeDevice(ratio=ratio)) == ("right", better)
+
+
+def test_noise_alone_does_not_win() -> None:
+    assert outcome(FakeDevice(ratio=0.99, noise=0.5)) == ("right", False)
+
+
+def test_the_comparator_of_integers_and_infinities() -> None:
+    whole = np.arange(5)
+    assert difference([whole], [whole]) == 0
+    assert difference([whole], [whole + (whole == 2)]) == float("inf")
+    infinite = np.array([np.inf, -np.inf, np.nan, 1.0], np.float32)
+    assert difference([infinite], [infinite]) == 0
+    assert difference([infinite[[1, 0, 2, 3]]], [infinite]) == float("inf")
+    assert difference([np.ones(2, np.float32)], [np.zeros(2, np.float32)]) == float("inf")

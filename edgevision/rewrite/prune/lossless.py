@@ -2,18 +2,21 @@
 
 A class is dead when at every Conv, ConvTranspose, Gemm and MatMul that reads it the weights for it are zero, or its
 value is a constant v that can be added to the bias instead: b + sum(W[:, c]) * v. That is exact for v = 0 everywhere,
-and for other v in a Conv without padding or a Gemm.
+and for other v in a Conv without padding or a Gemm. In a padded Conv the sum is over fewer taps at the border: there it is
+a constant map that is added (`border`), where reading it costs less than the channels did.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
+from edgevision.rewrite.prune.border import border_map, pays
 from edgevision.rewrite.prune.channels import Channels, Labels
 from edgevision.rewrite.prune.cost import MULTIPLYING
 from edgevision.rewrite.prune.importance import layers_of
@@ -62,14 +65,11 @@ def prune_lossless(
         channels = analysed(network, frozen)
         before = before or {layer.node: len(layer.ids) for layer in channels.layers}
         bounds = Bounds(network, channels, ranges)
-        dead = dead_classes(network, channels, bounds)
-        score = {each: 0.0 if each in dead else 1.0 for each in set(channels.root.tolist())}
-        steps = ladders(channels, score, round_to=round_to, least_kept=0.0, removable=dead)
-        gone = tuple(sorted(each for ladder in steps for each in ladder.removed(len(ladder.rungs) - 1)))
+        dead, gone = _goes(network, channels, bounds, round_to)
         if not gone:
             break
         removed += len(gone)
-        network = Network(folded(network, channels, bounds, gone))
+        network, channels = folded(network, channels, bounds, gone)
         network = Network(without(network, channels, gone, unit="", requested=None, achieved=1.0).proto)
     last = without(network, channels, (), unit="channels", requested=None, achieved=1.0)
     widths = tuple(replace(width, before=before[width.layer]) for width in last.widths)
@@ -78,14 +78,39 @@ def prune_lossless(
     return found, DeadChannels(removed=removed, kept=len(dead), near=near)
 
 
-def dead_classes(network: Network, channels: Channels, bounds: Bounds) -> frozenset[int]:
-    """Classes that nothing reads as anything but a constant that can be folded."""
+def _goes(
+    network: Network, channels: Channels, bounds: Bounds, round_to: int
+) -> tuple[frozenset[int], tuple[int, ...]]:
+    """The dead classes, and those of them that go: no width that stops being a multiple, no border map that costs more
+    than it saves."""
+    unmapped: set[str] = set()
+    while True:
+        dead = dead_classes(network, channels, bounds, unmapped)
+        score = {each: 0.0 if each in dead else 1.0 for each in set(channels.root.tolist())}
+        steps = ladders(channels, score, round_to=round_to, least_kept=0.0, removable=dead)
+        gone = tuple(sorted(each for ladder in steps for each in ladder.removed(len(ladder.rungs) - 1)))
+        dear = {
+            node.name
+            for node, labels in _consumers(network, channels)
+            if (count := int(np.count_nonzero(_values(node, labels, channels, bounds, gone)))) and _padded(node)
+            and not pays(count, network.constant(node.inputs[1]), prod(network.shapes[node.output][2:]))
+        }  # fmt: skip
+        if not dear:
+            return dead, gone
+        unmapped |= dear
+
+
+def dead_classes(
+    network: Network, channels: Channels, bounds: Bounds, unmapped: Collection[str] = ()
+) -> frozenset[int]:
+    """Classes that nothing reads as anything but a constant that can be folded. ``unmapped``: nodes that get no border
+    map."""
     alive: set[int] = set(channels.frozen)
     seen: set[int] = set()
     for node, labels in _consumers(network, channels):
         classes = channels.classes(labels.ids)
         ignored = ~_weights_for_inputs(node, network).any(1)
-        foldable = _constant(node, bounds.of(node.inputs[0]))
+        foldable = _constant(node, bounds.of(node.inputs[0]), mapped=node.name not in unmapped)
         seen.update(classes.tolist())
         alive.update(classes[~(ignored | foldable)].tolist())
     return frozenset(seen - alive)
@@ -103,12 +128,24 @@ def _consumers(network: Network, channels: Channels) -> list[tuple[Node, Labels]
     return found
 
 
-def _constant(node: Node, x: Interval) -> Array:
-    """Which input channels hold a constant that the node's bias can take over."""
+def _padded(node: Node) -> bool:
+    return node.op == "Conv" and any(node.attributes["pads"])
+
+
+def _constant(node: Node, x: Interval, *, mapped: bool) -> Array:
+    """Which input channels hold a constant that the node's bias, or a map, can take over."""
     same = (x.lo == x.hi) & np.isfinite(x.lo)
-    takes_any = node.op == "Gemm" or (node.op == "Conv" and not any(node.attributes["pads"]))
+    takes_any = node.op == "Gemm" or (node.op == "Conv" and (mapped or not _padded(node)))
     found: Array = same if takes_any else same & (x.lo == 0)
     return found
+
+
+def _values(node: Node, labels: Labels, channels: Channels, bounds: Bounds, removed: Collection[int]) -> Array:
+    """[I]: the constants of the ``removed`` channels that the node reads, 0 for all others."""
+    x = bounds.of(node.inputs[0])
+    gone = np.isin(channels.classes(labels.ids), list(removed)) & _constant(node, x, mapped=True)
+    values: Array = np.where(gone, np.where(gone, x.lo, 0.0), 0.0)
+    return values
 
 
 def _weights_for_inputs(node: Node, network: Network) -> Array:
@@ -124,26 +161,48 @@ def _weights_for_inputs(node: Node, network: Network) -> Array:
     return np.concatenate([block.swapaxes(0, 1).reshape(block.shape[1], -1) for block in blocks])
 
 
-def folded(network: Network, channels: Channels, bounds: Bounds, removed: Collection[int]) -> onnx.ModelProto:
-    """The network with the constants of the ``removed`` channels added to the biases of what reads them."""
+def folded(
+    network: Network, channels: Channels, bounds: Bounds, removed: Collection[int]
+) -> tuple[Network, Channels]:
+    """The network with the constants of the ``removed`` channels added to the biases of what reads them, or as maps
+    behind it; and its channels, the new tensors included."""
     result = onnx.ModelProto()
     result.CopyFrom(network.proto)
-    by_name = {node.name: node for node in result.graph.node}
+    labels_of = dict(channels.labels)
     for node, labels in _consumers(network, channels):
-        x = bounds.of(node.inputs[0])
-        gone = np.isin(channels.classes(labels.ids), list(removed)) & _constant(node, x)
-        value = np.where(gone, np.where(gone, x.lo, 0.0), 0.0)
+        value = _values(node, labels, channels, bounds, removed)
         if not value.any():
             continue
-        term = _term(node, network, value)
-        dtype = network.constant(node.inputs[1]).dtype
-        held = network.constant(node.inputs[2]).astype(np.float64) if len(node.inputs) > 2 else 0.0
-        name = f"{node.output}/folded"
-        result.graph.initializer.append(numpy_helper.from_array((held + term).astype(dtype), name))
-        proto = by_name[node.name]
-        del proto.input[2:]
-        proto.input.append(name)
-    return result
+        if _padded(node):
+            _add_map(result, node, network, value)
+            labels_of[f"{node.output}/unmapped"] = channels.labels[node.output]
+        else:
+            _add_to_bias(result, node, network, value)
+    return Network(result), replace(channels, labels=labels_of)
+
+
+def _add_to_bias(result: onnx.ModelProto, node: Node, network: Network, value: Array) -> None:
+    dtype = network.constant(node.inputs[1]).dtype
+    held = network.constant(node.inputs[2]).astype(np.float64) if len(node.inputs) > 2 else 0.0
+    name = f"{node.output}/folded"
+    result.graph.initializer.append(numpy_helper.from_array((held + _term(node, network, value)).astype(dtype), name))
+    proto = next(each for each in result.graph.node if each.name == node.name)
+    del proto.input[2:]
+    proto.input.append(name)
+
+
+def _add_map(result: onnx.ModelProto, node: Node, network: Network, value: Array) -> None:
+    """node -> y   becomes   node -> y/unmapped, Add(y/unmapped, map) -> y"""
+    weight, shape = network.constant(node.inputs[1]), network.shapes[node.output]
+    values = border_map(weight, value, network.shapes[node.inputs[0]][2:], node.attributes)[None]
+    name, between = f"{node.output}/folded", f"{node.output}/unmapped"
+    result.graph.initializer.append(numpy_helper.from_array(values.astype(weight.dtype), name))
+    at = next(index for index, each in enumerate(result.graph.node) if each.name == node.name)
+    result.graph.node[at].output[0] = between
+    added = helper.make_node("Add", [between, name], [node.output], name=f"{node.name}/map")
+    result.graph.node.insert(at + 1, added)
+    kind = helper.np_dtype_to_tensor_dtype(weight.dtype)
+    result.graph.value_info.append(helper.make_tensor_value_info(between, kind, shape))
 
 
 def _term(node: Node, network: Network, value: Array) -> Array:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from edgevision import ingest
+from edgevision.rewrite.prune.border import border_map, pays
 from edgevision.rewrite.prune.lossless import DeadChannels, prune_lossless
 from edgevision.rewrite.prune.pruning import Pruned
-from tests.rewrite.nets import Net
+from tests.rewrite.nets import Net, evaluated
 from tests.rewrite.prune.oracle import EXACT, check_shapes, outputs
 
 DEAD, CHANNELS = 3, 8
 
 
 def network(
-    *, bias: float = -1.0, weight: float = 0.0, activation: str = "Relu", pads: int = 0, after: str = "Conv",
-    dead: int = DEAD,
+    *, bias: float = -1.0, weight: float = 0.0, activation: str = "Relu", pads: int | list[int] = 0, after: str = "Conv",
+    dead: int = DEAD, kernel: int = 3, **consumer: Any,
 ) -> onnx.ModelProto:  # fmt: skip
-    """A 1x1 convolution whose first filters have all weights and biases as given, an activation, a 3x3 consumer."""
+    """A 1x1 convolution whose first filters have all weights and biases as given, an activation, a consumer."""
     net = Net(dtype=np.float32)
     weights = net.random.standard_normal((CHANNELS, 3, 1, 1))
     biases = net.random.standard_normal(CHANNELS) + 2
@@ -32,7 +35,8 @@ def network(
         x = net.node("Softmax", x, axis=1)
     if after == "ConvTranspose":
         return net.model(net.node("ConvTranspose", x, net.normal(CHANNELS, 2, 3, 3)))
-    return net.model(net.conv(x, CHANNELS, 2, 3, pads=[pads] * 4))
+    sides = [pads] * 4 if isinstance(pads, int) else pads
+    return net.model(net.conv(x, CHANNELS, 2, kernel, pads=sides, **consumer))
 
 
 def pruned(proto: onnx.ModelProto, round_to: int = 1, **ranges: tuple[float, float]) -> tuple[Pruned, DeadChannels]:
@@ -60,6 +64,46 @@ def test_a_constant_goes_into_the_bias_where_nothing_is_padded() -> None:
     assert pruned(network(bias=0.5, activation="HardSwish"))[1].removed == DEAD
 
 
+PADDED: dict[str, dict[str, Any]] = {
+    "sigmoid(0)": {"bias": 0.0, "activation": "Sigmoid", "pads": 1},
+    "with a bias": {"pads": 1, "bias": 0.5},
+    "asymmetric": {"pads": [0, 1, 2, 0]},
+    "strided": {"pads": [1] * 4, "strides": [2, 2]},
+    "dilated": {"pads": [2] * 4, "dilations": [2, 2]},
+    "more padding than kernel": {"pads": [4] * 4},
+    "groups": {"pads": [1] * 4, "group": 2, "dead": 6},
+}
+
+
+@pytest.mark.parametrize("given", PADDED.values(), ids=PADDED)
+def test_a_constant_becomes_a_map_where_the_consumer_pads(given: dict[str, Any]) -> None:
+    proto = network(**{"bias": 0.5, **given})
+    result, dead = pruned(proto)
+    assert dead.removed >= DEAD
+    assert [node.op_type for node in result.proto.graph.node].count("Add") == 1
+    (folded,) = (each for each in result.proto.graph.initializer if "/folded" in each.name)
+    assert np.ptp(numpy_helper.to_array(folded), axis=(2, 3)).max() > 0
+
+
+@pytest.mark.parametrize("given", [{}, {"strides": [2, 1]}, {"dilations": [1, 2]}, {"pads": [1, 0, 0, 3]}, {"group": 2}])
+def test_a_border_map_is_the_convolution_of_constants(given: dict[str, Any]) -> None:
+    random = np.random.default_rng(0)
+    attributes = {"strides": [1, 1], "dilations": [1, 1], "pads": [1, 1, 1, 1], "group": 1, **given}
+    weight, value = random.standard_normal((4, 6 // attributes["group"], 3, 3)), random.standard_normal(6)
+    net = Net()
+    y = net.node("Conv", net.input([1, 6, 7, 5]), net.constant(weight), **attributes)
+    image = np.broadcast_to(value[:, None, None], (6, 7, 5))[None]
+    (expected,) = evaluated(net.model(y), {"x": image})
+    found = border_map(weight, value, (7, 5), attributes)
+    assert np.abs(found - expected[0]).max() <= 1e-12 * np.abs(expected).max()
+
+
+def test_a_map_pays_from_seven_taps_a_pixel() -> None:
+    one, nine = np.ones((16, 8, 1, 1)), np.ones((16, 8, 3, 3))
+    assert pays(1, nine, 100) and pays(7, one, 10_000)
+    assert not pays(6, one, 10_000)
+
+
 def test_a_relu_that_never_fires_for_the_range_given() -> None:
     proto = network(weight=0.5, bias=-2.0, pads=1)
     assert pruned(proto)[1].removed == 0
@@ -79,11 +123,10 @@ def test_a_bounded_activation_says_enough_without_a_range() -> None:
 
 
 NEAR_MISSES: dict[str, Callable[[], onnx.ModelProto]] = {
-    "a constant at the border": lambda: network(bias=0.5, pads=1),
+    "a map that costs more than it saves": lambda: network(bias=0.5, pads=1, kernel=1),
     "a constant before a ConvTranspose": lambda: network(bias=0.5, after="ConvTranspose"),
     "a filter that is not quite zero": lambda: network(weight=1e-6, bias=0.5),
     "an operator that compares the channels": lambda: network(after="Softmax"),
-    "sigmoid(0) at the border": lambda: network(bias=0.0, activation="Sigmoid", pads=1),
 }
 
 

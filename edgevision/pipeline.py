@@ -176,7 +176,7 @@ def _compile_for(
     started = time.monotonic()
     with _scratch(place) as scratch:
         progress(f"{target.name}: scheduling")
-        scheduled = _schedule(program, target, model, options, progress)
+        scheduled = scheduled_for(program, target, model, options, progress)
         progress(f"{target.name}: compiling and linking")
         built = _link(scheduled, target, model, scratch, options)
         build_s = time.monotonic() - started
@@ -204,7 +204,7 @@ def _compile_for(
     )  # fmt: skip
 
 
-def _schedule(program: Program, target: Target, model: Model, options: Options, progress: Progress) -> Program:
+def scheduled_for(program: Program, target: Target, model: Model, options: Options, progress: Progress) -> Program:
     """By the tuning logs where they know a workload, else by default."""
     if options.tune:
         settings = tuner.Options(

@@ -91,7 +91,9 @@ class FakeBench:
         self.incumbent = self.choices[candidate.library]
 
 
-def session(folder: Path, bench: FakeBench, *, seed: int = 0, threads: int = 1, clock: Callable[[], float] = time.monotonic) -> Session:
+def session(
+    folder: Path, bench: FakeBench, *, seed: int = 0, threads: int = 1, clock: Callable[[], float] = time.monotonic
+) -> Session:
     target = load("x86_64")
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)

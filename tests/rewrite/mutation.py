@@ -24,7 +24,7 @@ import pytest
 
 PACKAGE = "edgevision.rewrite.reparam"
 FOLDER = Path(__file__).parents[2] / Path(*PACKAGE.split("."))
-TESTS = ("algebra", "guards", "near_misses", "near_misses_around", "blocks", "price", "interpreter", "certificate",
+TESTS = ("algebra", "guards", "near_misses", "near_misses_around", "blocks", "price", "extents", "interpreter", "certificate",
          "whole", "property")  # fmt: skip
 MODULES = tuple(sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__"))
 KINDS = ("guard", "operand")

@@ -143,3 +143,10 @@ def test_a_map_does_not_go_into_a_transposed_convolution() -> None:
     mapped = replace(window(1, 0), group=2, weight=constant(np.ones((2, 1, 1))), bias=constant(np.ones((2, 9))),
                      bias_extents=(9,))  # fmt: skip
     assert isinstance(compose(mapped, transposed(5, 0), (3,)), Inexact)
+
+
+def test_a_transposed_form_makes_extents_larger() -> None:
+    """(n - 1) * stride - begin - end + span + output_padding, as ONNX has it."""
+    form = replace(transposed(5, 1), output_padding=(1,))
+    assert form.applied_to((4,)) == ((4 - 1) * 2 - 2 + 5 + 1,)
+    assert form.applied_to((None,)) == (None,)

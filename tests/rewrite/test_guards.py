@@ -32,6 +32,7 @@ BEHIND: dict[str, Callable[[Net], str]] = {
     "norm": lambda net: net.norm("unknown", 4),
     "factor": lambda net: net.node("Mul", "unknown", net.normal(4, 1, 1)),
     "nothing": lambda net: net.node("Identity", "unknown"),
+    "convolution": lambda net: net.conv("unknown", 5, 4, 3),
     "sum": lambda net: net.node("Add", "unknown", "unknown"),
     "pool": lambda net: net.node("AveragePool", "unknown", kernel_shape=[1, 1]),
     "padding": lambda net: net.node("Pad", "unknown", net.constant([0] * 8)),
@@ -44,12 +45,13 @@ BEHIND: dict[str, Callable[[Net], str]] = {
 }
 
 
+@pytest.mark.parametrize("shape", [[1, 4, 5, 5], [1, 4, "h", "w"]], ids=["static", "open"])
 @pytest.mark.parametrize("build", BEHIND.values(), ids=BEHIND)
-def test_what_is_behind_an_unknown_shape_stays(build: Callable[[Net], str]) -> None:
+def test_what_is_behind_an_unknown_shape_stays(build: Callable[[Net], str], shape: list[int | str]) -> None:
     net = Net()
     net.input([1, 4, 5, 5])
     y = build(net)
-    proto = declared(net, y, [1, 4, 5, 5])
+    proto = declared(net, y, shape)
     assert reparameterize(proto, cost=EAGER, prove=False).proto is proto
 
 

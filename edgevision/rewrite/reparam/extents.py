@@ -119,7 +119,7 @@ class Shapes:
     def _followed(self, node: onnx.NodeProto) -> Shape | None:
         """The shape of the first output, from those of the inputs; None where this operator is not followed."""
         read = [self._shape(name) for name in node.input if name]
-        if not read or read[0] is None:
+        if not read or read[0] is None or node.domain not in ("", "ai.onnx"):
             return None
         if node.op_type in _ELEMENTWISE:
             return read[0]

@@ -203,9 +203,11 @@ def _average_pool(node: NodeProto, inputs: list[Array]) -> Array | None:
 
 
 def _max_pool(node: NodeProto, inputs: list[Array]) -> Array | None:
-    if len(node.output) > 1 or not np.issubdtype(inputs[0].dtype, np.floating):
+    if len(node.output) > 1:
         return None
-    windows = _windows(node, inputs[0], tuple(_attributes(node)["kernel_shape"]), -np.inf)
+    x = inputs[0]
+    lowest = -np.inf if np.issubdtype(x.dtype, np.floating) else np.iinfo(x.dtype).min
+    windows = _windows(node, x, tuple(_attributes(node)["kernel_shape"]), lowest)
     return None if windows is None else np.max(np.stack([part for _, part in windows]), 0)
 
 

@@ -96,7 +96,7 @@ def _recognised(node: onnx.NodeProto, index: int, scene: Scene) -> Affine | Wire
     leaf = LINEAR[node.op_type](node, scene)
     if not isinstance(leaf, Leaf):
         return leaf
-    if any(term.tensor in scene.constants for term in leaf.terms):
+    if any(term.tensor in scene.constants or scene.shape(term.tensor) is None for term in leaf.terms):
         return None
     return Affine(
         position=(index, 0), output=node.output[0], axis=leaf.axis, terms=leaf.terms, protos=(node,),

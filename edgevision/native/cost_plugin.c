@@ -2,7 +2,8 @@
  *
  *     qemu-aarch64 -plugin cost_plugin.so,out=FILE[,phases=PREFIX][,caches=on] PROGRAM ...
  *
- * A phase begins at the start and whenever a function whose symbol has PREFIX is entered. FILE holds, as each phase ends,
+ * A phase begins at the start, whenever a function whose symbol has PREFIX is entered, and at a block whose first
+ * instruction is `hint #122`, which no compiler emits ("mark"). FILE holds, as each phase ends,
  *     phase SYMBOL ACCESSES L1_MISSES L2_MISSES      ("-" is what comes before the first; without caches=on all are 0)
  *     BLOCK RUNS                                     for each block that ran in it
  * and at the end "block NUMBER ADDRESS CODE" for each block, the code in hex, and a line "end". For programs of one thread.
@@ -154,6 +155,8 @@ static void on_entry(unsigned cpu, void *symbol) {
     phase = symbol;
 }
 
+static const uint32_t MARK = 0xD503201F | 122 << 5;
+
 /* The block of a function that is translated first is its entry. */
 static bool enters(const struct qemu_plugin_tb *tb, const char *symbol) {
     static struct entry {
@@ -174,7 +177,9 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
     (void)id;
     block *b = block_of(tb);
     const char *symbol = qemu_plugin_insn_symbol(qemu_plugin_tb_get_insn(tb, 0));
-    if (enters(tb, symbol)) qemu_plugin_register_vcpu_tb_exec_cb(tb, on_entry, NO_REGISTERS, strdup(symbol));
+    if (b->code[0] == MARK) symbol = "mark";
+    if (b->code[0] == MARK || enters(tb, symbol))
+        qemu_plugin_register_vcpu_tb_exec_cb(tb, on_entry, NO_REGISTERS, strdup(symbol));
     qemu_plugin_register_vcpu_tb_exec_inline(tb, ADD_U64, &b->runs, 1);
     for (size_t i = 0; with_caches && i < b->n_insns; i++)
         qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(tb, i), on_memory, NO_REGISTERS, READ_WRITE, NULL);

@@ -36,7 +36,8 @@ TAYLOR_IMAGES, TAYLOR_BATCH = 512, 32
 class Pruning:
     """What `prune` made of ``model``. ``before`` and ``after`` are counted on the two graphs, not predicted.
 
-    ``dead`` is None unless channels were removed without loss, ``timed`` unless to a latency.
+    ``dead`` is None unless channels were removed without loss, ``timed`` unless to a latency. ``skipped``: images that
+    importance "taylor" could not read, "path: reason".
     """
 
     model: Model
@@ -45,6 +46,7 @@ class Pruning:
     after: Counts
     dead: DeadChannels | None = None
     timed: Timed | None = None
+    skipped: tuple[str, ...] = ()
 
     def to_onnx(self) -> onnx.ModelProto:
         """The pruned network as plain ONNX, opset 23, static shapes."""
@@ -81,7 +83,7 @@ def prune(
         check_output(Path(output))
     model = ingest.read(source, input_shapes=input_shapes)
 
-    scorer = _scorer(model, importance, seed, data, preprocessing)
+    scorer, skipped = _scorer(model, importance, seed, data, preprocessing)
     how: dict[str, Any] = {"importance": scorer, "scope": scope, "round_to": round_to, "frozen": freeze,
                            "least_kept": least_kept, "scales": scales_of(model)}  # fmt: skip
     dead: DeadChannels | None = None
@@ -95,7 +97,10 @@ def prune(
     else:
         ((measure, share),) = asked.items()
         pruned = prune_proto(model.proto, share, measure=measure, **how)
-    result = Pruning(model=model, pruned=pruned, before=count(model.proto), after=count(pruned.proto), dead=dead, timed=timed)
+    result = Pruning(
+        model=model, pruned=pruned, before=count(model.proto), after=count(pruned.proto), dead=dead, timed=timed,
+        skipped=skipped,
+    )  # fmt: skip
     if output is not None:
         save(result.to_onnx(), Path(output))
     return result
@@ -103,7 +108,8 @@ def prune(
 
 def _scorer(
     model: Model, importance: Importance | str, seed: int, data: Path | str | None, preprocessing: Preprocessing | None
-) -> Importance | str:
+) -> tuple[Importance | str, tuple[str, ...]]:
+    """The importance, and the images that it could not read."""
     if (importance == TAYLOR) != (data is not None):
         raise InputError(
             "importance taylor is what the loss does on images: give them with --data DIR, in a folder a class"
@@ -111,11 +117,11 @@ def _scorer(
             else f"--data is for --importance {TAYLOR}; no other importance reads images"
         )
     if importance == "random":
-        return randomly(seed)
-    return importance if data is None else _taylor(model, Path(data), preprocessing)
+        return randomly(seed), ()
+    return (importance, ()) if data is None else _taylor(model, Path(data), preprocessing)
 
 
-def _taylor(model: Model, data: Path, preprocessing: Preprocessing | None) -> Importance:
+def _taylor(model: Model, data: Path, preprocessing: Preprocessing | None) -> tuple[Importance, tuple[str, ...]]:
     """torch is imported here: other importances need none."""
     if find_spec("torch") is None:
         raise MissingTorchError
@@ -125,7 +131,7 @@ def _taylor(model: Model, data: Path, preprocessing: Preprocessing | None) -> Im
     network = TorchNetwork(model.proto)
     splits = open_splits(data, model.inputs[0], preprocessing, TAYLOR_IMAGES)
     splits.check_scores(network.classes)
-    return taylor(network, splits.train.batches(TAYLOR_BATCH))
+    return taylor(network, splits.train.batches(TAYLOR_BATCH)), splits.skipped
 
 
 class MissingTorchError(ToolchainError):

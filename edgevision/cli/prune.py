@@ -79,6 +79,10 @@ def prune(source: str, shapes: tuple[str, ...], explain: bool, as_json: bool, **
         source, input_shapes=parse_input_shapes(shapes) if shapes else None, input_range=bounds,
         progress=lambda stage: click.echo(stage, err=True), **given,
     )  # fmt: skip
+    for skipped in result.skipped:
+        click.echo(f"skipped {skipped}", err=True)
+    if result.skipped:
+        click.echo(f"{len(result.skipped)} unreadable images skipped", err=True)
     if as_json:
         from edgevision.report.json import dumps
 

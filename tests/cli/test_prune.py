@@ -24,6 +24,7 @@ from edgevision.pruning import ConflictError
 from edgevision.report.json import SCHEMA
 from edgevision.rewrite.prune.latency import LatencyBudgetError
 from edgevision.zoo.saving import OutputError
+from tests.measure.photographs import folder_of_images
 from tests.pages import save_model
 from tests.rewrite.nets import Net
 from tests.rewrite.prune.styles import STYLES
@@ -107,6 +108,15 @@ WRONG = {
     "a share above 1": (("--keep", "1.5"), "between 0 and 1"),
     "a budget out of reach": (("--macs", "0.01"), "is the least"),
     "a range for nothing": (("--keep", "0.5", "--input-range", "0,1"), "--input-range tells --lossless"),
+    "a share of 0": (("--params", "0"), "between 0 and 1"),
+    "a budget below the least": (("--macs", "0.05"), "0.323 is the least, at the narrowest widths allowed"),
+    "nothing prunable": (("--keep", "0.5", "--round-to", "64"), "nothing can be pruned: every channel is frozen or in a layer"),
+    "a frozen name that does not exist": (("--keep", "0.5", "--freeze", "Conv_9"), "unknown node or tensor to freeze"),
+    "taylor without images": (("--keep", "0.5", "--importance", "taylor"), "give them with --data DIR"),
+    "images for nothing": (("--keep", "0.5", "--data", "."), "--data is for --importance taylor"),
+    "a target without figures": (("--latency", "5ms", "--target", "arm64"), "arm64 has no latency here"),
+    "a target that does not exist": (("--latency", "5ms", "--target", "pi9"), "unknown target"),
+    "a time that is none": (("--latency", "soon"), "not a time such as 12ms"),
     "an empty range": (("--lossless", "--input-range", "1,0"), "least and the largest"),
 }
 
@@ -118,6 +128,26 @@ def test_bad_input_is_one_line_and_writes_nothing(
     _, error = command(model, "-o", model.parent / "out.onnx", "--input-shape", "1,3,32,32", *words, status=2)
     assert said in error
     assert [path.name for path in model.parent.iterdir()] == ["model.onnx"]
+
+
+def test_images_that_do_not_fit_or_are_of_one_class(model: Path, tmp_path: Path, command: Command) -> None:
+    words = ("-o", tmp_path / "out.onnx", "--input-shape", "1,3,32,32", "--keep", 0.5, "--importance", "taylor", "--data")
+    _, error = command(model, *words, folder_of_images(tmp_path / "one", classes=1, size=(32, 32)), status=2)
+    assert "class" in error
+    _, error = command(model, *words, folder_of_images(tmp_path / "many", classes=11, per_class=2, size=(32, 32)), status=2)
+    assert "the labels go up to 10, but the network scores 10 classes" in error
+    _, error = command(model, *words, tmp_path / "none", status=2)
+    assert "none" in error
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_an_unreadable_image_is_named_skipped_and_counted(model: Path, tmp_path: Path, command: Command) -> None:
+    folder = folder_of_images(tmp_path / "images", per_class=4, size=(32, 32))
+    (folder / "2" / "1.png").write_bytes(b"not a picture")
+    words = ("-o", tmp_path / "out.onnx", "--input-shape", "1,3,32,32", "--keep", 0.5, "--importance", "taylor")
+    _, error = command(model, *words, "--data", folder)
+    assert "skipped" in error and "1.png" in error and "1 unreadable images skipped" in error
+    assert (tmp_path / "out.onnx").exists()
 
 
 def test_files_that_cannot_be_read_or_written(model: Path, tmp_path: Path) -> None:

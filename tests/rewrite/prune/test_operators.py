@@ -74,6 +74,12 @@ def _resize_channels(net: Net, x: str) -> str:
     return net.node("Resize", x, "", net.constant(np.array([1, 2, 1, 1], np.float32)), mode="nearest")
 
 
+def _reordered(net: Net, x: str, split: list[int], order: list[int]) -> str:
+    """Reshape, Transpose, Reshape back to [1, 8, 6, 6]: eight channels of 36 pixels in another order."""
+    mixed = net.node("Transpose", net.node("Reshape", x, net.constant(split)), perm=order)
+    return net.node("Reshape", mixed, net.constant([1, 8, 6, 6]))
+
+
 FOLLOWED: dict[str, Middle] = {
     "BatchNormalization": lambda net, x: net.norm(net.node("Relu", x), CHANNELS),
     "InstanceNormalization": lambda net, x: net.node("InstanceNormalization", x, net.normal(8), net.normal(8)),
@@ -121,6 +127,8 @@ FROZEN: dict[str, tuple[Middle, str]] = {
     "Reshape over two axes": (
         lambda net, x: net.node("Reshape", net.node("Softplus", net.node("Reshape", x, net.constant([1, 4, 2, 36]))),
                                 net.constant([1, 8, 6, 6])), "over several axes"),  # fmt: skip
+    "a shuffle that turns the image too": (lambda net, x: _reordered(net, x, [1, 2, 4, 6, 6], [0, 2, 1, 4, 3]), "over several"),
+    "a pixel shuffle in no known order": (lambda net, x: _reordered(net, x, [1, 2, 2, 2, 6, 6], [0, 2, 4, 1, 5, 3]), "over several"),
     "an unknown operator": (lambda net, x: net.node("Einsum", x, equation="nchw->nchw"), "is not followed"),
 }
 

@@ -141,7 +141,7 @@ def _print(before: onnx.ModelProto, result: Reparameterized, *, explain: bool) -
     if explain:
         _explain(result)
     elif result.declined or result.refusals:
-        click.echo(f"{len(result.declined)} merges declined, {len(result.refusals)} operators left alone: --explain says why")
+        click.echo(f"merges declined: {len(result.declined)}, operators left alone: {len(result.refusals)}; --explain says why")
 
 
 def _table(before: onnx.ModelProto, result: Reparameterized) -> Table:

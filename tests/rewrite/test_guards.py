@@ -203,8 +203,10 @@ def test_an_original_that_cannot_be_evaluated_is_said_to_be_so() -> None:
     proto = net.model(net.norm(net.conv(net.input([1, "c", 8, 8]), 3, 4), 4))
     with pytest.raises(InputError, match="--no-prove"):
         reparameterize(proto)
-    result = reparameterize(proto, feeds=[{"x": np.ones((1, 3, 8, 8), np.float32)}], random_inputs=0)
+    result = reparameterize(proto, feeds=[{"x": np.ones((1, 3, 8, 8), np.float32)}])
     assert ops(result.proto) == {"Conv": 1}
+    assert result.certificate is not None
+    assert (result.certificate.inputs, result.certificate.given) == (2, 1)
 
 
 @pytest.mark.parametrize(("dtype", "holds"), [(np.float16, True), (np.float32, True)])

@@ -110,6 +110,15 @@ def test_the_command_writes_the_model_and_prints_what_became_less(file: Path) ->
     assert "rewritten: " in printed
 
 
+def test_the_command_says_without_being_asked_that_something_was_left_alone(tmp_path: Path) -> None:
+    net = Net(dtype=np.float32)
+    onnx.save(net.model(net.norm(net.conv(net.input([1, 3, 5, 5]), 3, 4), 4, training_mode=1)), tmp_path / "training.onnx")
+    printed = run(tmp_path / "training.onnx", "-o", tmp_path / "out.onnx")
+    assert "merges declined: 0, operators left alone: 1; --explain says why" in printed
+    assert "export the model in eval() mode" in run(tmp_path / "training.onnx", "-o", tmp_path / "out.onnx", "--explain")
+    assert (tmp_path / "out.onnx").read_bytes() == (tmp_path / "training.onnx").read_bytes()
+
+
 def test_the_command_says_the_same_in_json(file: Path) -> None:
     image = file.parent / "image.npy"
     np.save(image, np.random.default_rng(0).standard_normal((1, 6, 9, 9)).astype(np.float32))

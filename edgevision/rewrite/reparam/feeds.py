@@ -12,6 +12,8 @@ from onnx import helper
 from edgevision.errors import InputError
 from edgevision.rewrite.reparam.interpreter import Array
 
+OPEN_EXTENT = 32
+
 
 def inputs_of(proto: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:
     """The inputs that a caller has to give: those that are no initializers."""
@@ -35,8 +37,10 @@ def check_feed(proto: onnx.ModelProto, feed: Mapping[str, Array]) -> None:
                              f"it takes {dtype} [{', '.join(map(str, wanted))}]")  # fmt: skip
 
 
-def random_feeds(proto: onnx.ModelProto, seed: int, count: int, open_extent: int = 32) -> list[dict[str, Array]]:
-    """``count`` inputs: normal floats, small integers; an open batch is 1, other open extents ``open_extent``.
+def random_feeds(
+    proto: onnx.ModelProto, seed: int, count: int, like: Mapping[str, Array] | None = None
+) -> list[dict[str, Array]]:
+    """``count`` inputs: normal floats, small integers; open extents as in ``like``, else a batch of 1 and 32 elsewhere.
 
     Raises:
         InputError: an input is no tensor.
@@ -47,7 +51,9 @@ def random_feeds(proto: onnx.ModelProto, seed: int, count: int, open_extent: int
         feed: dict[str, Array] = {}
         for value in inputs_of(proto):
             dims = value.type.tensor_type.shape.dim
-            shape = [d.dim_value or (open_extent if axis else 1) for axis, d in enumerate(dims)]
+            shape = [d.dim_value or (OPEN_EXTENT if axis else 1) for axis, d in enumerate(dims)]
+            if like is not None:
+                shape = list(like[value.name].shape)
             feed[value.name] = _random(generator, shape, _dtype(value))
         feeds.append(feed)
     return feeds

@@ -70,8 +70,8 @@ def reparameterize(
 
     Names of inputs and outputs, open axes, opset and metadata stay; ``proto`` is not modified. With ``prove`` the
     result is evaluated beside the original in float64 and float32, on ``feeds`` and on ``random_inputs`` others from
-    ``seed``; a region that does not agree is taken back. Opsets 9 to 23; any other model comes back as it is, with the
-    reason.
+    ``seed``, as large as the first of those; a region that does not agree is taken back. Opsets 9 to 23; any other
+    model comes back as it is, with the reason.
 
     Raises:
         InputError: one of ``feeds`` does not fit, or the original itself cannot be evaluated.
@@ -85,7 +85,7 @@ def reparameterize(
         return _rewrite(proto, opset, model, ())[0]
     for feed in feeds:
         check_feed(proto, feed)
-    tried = [*feeds, *random_feeds(proto, seed, random_inputs)]
+    tried = [*feeds, *random_feeds(proto, seed, random_inputs, feeds[0] if feeds else None)]
     return _prove(proto, opset, model, tried, given=len(feeds), seed=seed)
 
 

@@ -154,7 +154,30 @@ def _trained(job: _Job, output: Path, *, scratch: bool) -> onnx.ModelProto:
             ),
             lambda step: job.progress(name, step), resume=job.resume,
         )  # fmt: skip
-        return ingest.to_onnx(network.to_proto())
+        return named_as(job.student.original, ingest.to_onnx(network.to_proto()))
+
+
+def named_as(original: Path | bytes, trained: onnx.ModelProto) -> onnx.ModelProto:
+    """``trained`` with the names that ``original`` gives the constants of the same nodes, where their shapes agree.
+
+    Reading a file may rename what it spells anew: the matrix of a Gemm, transposed twice.
+    """
+    graph = (onnx.load(original) if isinstance(original, Path) else onnx.load_model_from_string(original)).graph
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    nodes = {(node.op_type, node.name): node.input for node in graph.node if node.name}
+    mine = {tensor.name: tensor for tensor in trained.graph.initializer}
+    taken = {name for node in trained.graph.node for name in (*node.input, *node.output)}
+    new: dict[str, str] = {}
+    for node in trained.graph.node:
+        for name, old in zip(node.input, nodes.get((node.op_type, node.name), ()), strict=False):
+            if name in mine and old not in taken and name not in new and shapes.get(old) == tuple(mine[name].dims):
+                new[name] = old
+                taken.add(old)
+    for name, old in new.items():
+        mine[name].name = old
+    for node in trained.graph.node:
+        node.input[:] = [new.get(name, name) for name in node.input]
+    return trained
 
 
 def _checkpoint_path(output: Path) -> Path:

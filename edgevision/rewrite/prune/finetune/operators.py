@@ -65,6 +65,11 @@ def _elu(node: Node, x: Sequence[Tensor], out: Shape) -> Tensor:
     return functional.elu(x[0], node.attributes["alpha"])
 
 
+def _selu(node: Node, x: Sequence[Tensor], out: Shape) -> Tensor:
+    """gamma * (x, or alpha * (exp(x) - 1) below 0)"""
+    return functional.elu(x[0], node.attributes["alpha"]) * float(node.attributes["gamma"])
+
+
 def _leaky_relu(node: Node, x: Sequence[Tensor], out: Shape) -> Tensor:
     return functional.leaky_relu(x[0], node.attributes["alpha"])
 
@@ -287,7 +292,7 @@ OPERATORS: dict[str, Apply] = {
     "Relu": _unary(torch.relu),
     "Reshape": _reshape,
     "Resize": _resize,
-    "Selu": _unary(functional.selu),
+    "Selu": _selu,
     "Sigmoid": _unary(torch.sigmoid),
     "Slice": _slice,
     "Softmax": _softmax,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -85,11 +86,20 @@ def average_pool(node: Node, x: Sequence[Tensor], out: Shape) -> Tensor:
     """The sum of every window divided by how many of its places count."""
     image, given = x[0], node.attributes
     pads, beyond = [int(each) for each in given["pads"]], _beyond(node, image, out)
-    pool = _MEAN[image.ndim - 2]
-    window = tuple(given["kernel_shape"]), tuple(given["strides"])
     if not any(pads) and not any(beyond):
-        return pool(image, *window)
+        return _means(image, node)
     counts = torch.ones_like(image[:1, :1])
     counts = functional.pad(counts, torch_pads(pads), value=float(given["count_include_pad"]))
     image = functional.pad(image, torch_pads([a + b for a, b in zip(pads, beyond, strict=True)]))
-    return pool(image, *window) / pool(functional.pad(counts, torch_pads(beyond)), *window)
+    return _means(image, node) / _means(functional.pad(counts, torch_pads(beyond)), node)
+
+
+def _means(image: Tensor, node: Node) -> Tensor:
+    """Of every window, no padding; torch's pools know no dilation, so then it is a convolution."""
+    given, rank = node.attributes, image.ndim - 2
+    window, strides = tuple(given["kernel_shape"]), tuple(given["strides"])
+    if set(given["dilations"]) == {1}:
+        return _MEAN[rank](image, window, strides)
+    kernel = torch.full((1, 1, *window), 1.0 / prod(window))
+    alone = _CONVOLVE[rank](image.flatten(0, 1).unsqueeze(1), kernel, None, strides, 0, tuple(given["dilations"]))
+    return alone.reshape(*image.shape[:2], *alone.shape[2:])

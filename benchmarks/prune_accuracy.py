@@ -25,7 +25,6 @@ import edgevision
 from edgevision import ingest
 from edgevision.counting import count
 from edgevision.rewrite.prune.finetune.recipe import Recipe
-from edgevision.rewrite.prune.importance import IMPORTANCES
 from edgevision.rewrite.prune.widths import width_table
 
 SHARE = 0.5
@@ -94,7 +93,7 @@ def teacher_path(name: str, folder: Path) -> Path:
 def student(name: str, method: str, seed: int, given: argparse.Namespace, rows: Rows) -> None:
     """Prune, train, append a row."""
     key = {"network": name, "method": method, "seed": seed, "epochs": given.epochs}
-    if rows.has(**key) or (method == "taylor" and "taylor" not in IMPORTANCES and not hasattr(edgevision, "taylor")):
+    if rows.has(**key):
         return
     pruned = given.folder / f"{name}.{method}.{seed}.pruned.onnx"
     PRUNERS.get(method, by_importance)(teacher_path(name, given.folder), pruned, method, seed, given)

@@ -42,6 +42,8 @@ NAME = "conv2d"
 
 SWEEPS = (1, 2, 4, 8, 16, 32)
 UNROLLS = (1, 2, 4)
+MANY_CHUNKS = 16
+"""With fewer, threads share out pairs of a chunk and a block, so that none waits long for the last."""
 
 PARALLEL_MACS = 200_000
 """Below this a kernel stays on one thread: waking a second one costs some 5 us, in which one AVX2 core does about
@@ -275,6 +277,12 @@ def _walk(plan: Plan, tiles: Tiles, *, threads: bool) -> None:
     chunks = -(-plan.units // plan.sweep)
     if chunks == 1:
         blocks(lambda b, block, split: _chunk(plan, tiles, T.int64(0), b, block, split=split), split=threads)
+        return
+    if threads and chunks < MANY_CHUNKS:
+        loop(chunks * plan.full, lambda i: _chunk(plan, tiles, i // plan.full, i % plan.full, plan.block), threads=True)
+        if plan.rest:
+            last = plan.rest
+            loop(chunks, lambda c: _chunk(plan, tiles, c, T.int64(0), last), threads=True)
         return
     loop(
         chunks,

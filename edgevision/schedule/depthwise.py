@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -43,6 +44,9 @@ NAME = "depthwise"
 
 WIDEST_TILE = 12
 STRIPS = (0, 2, 4, 8, 16)
+DEFAULT_STRIP = 16
+"""Rows. Over the 35 depthwise layers of MobileNetV2 and GhostNet, Zen 5, cold caches: 16 take 0.80 of the time without strips,
+8 0.84, 4 0.86, 2 0.87, all rows 0.85."""
 
 UNROLLED_COLUMNS = 7
 """Kernels up to this wide are unrolled along x; wider ones would only make the code long."""
@@ -111,13 +115,13 @@ def space(workload: Workload, target: Target) -> tuple[dict[str, int], ...]:
 
 
 def default(g: Geometry, target: Target) -> dict[str, int]:
-    """As many columns as registers allow, and no strips."""
+    """As many columns as registers allow, and strips of `DEFAULT_STRIP` rows."""
     low, high = _inner_columns(g)
     budget = target.vector_registers - g.kw - 2 if g.kw <= UNROLLED_COLUMNS else target.vector_registers // 2
     tile = max(1, min(high - low, budget // 2, 8))
     while tile > 4 and (high - low) % tile:
         tile -= 1
-    return {"tile": tile, "strip": 0, "width": lanes(g.co, target.vector_bits // 32)[0].width}
+    return {"tile": tile, "strip": min(DEFAULT_STRIP, g.ho), "width": lanes(g.co, target.vector_bits // 32)[0].width}
 
 
 def _takes(workload: Workload) -> Geometry | None:
@@ -167,19 +171,23 @@ def _emit(plan: Plan, data: Buffer, weights: Buffer, tail: Tail) -> None:
         last = T.Bind(_last_tap(start, g.h, g.kh, g.dilations[0]))
         _columns(plan, data, weights, tail, _Rows(n=n, y=y, start=start, first=first, last=last), channels)
 
-    def strip(number: Expr) -> None:
+    def strip(number: Expr, channel: Expr, at: Expr, width: int) -> None:
         first = number * plan.strip
+        with serial(plan.strip if rows % plan.strip == 0 else T.min(T.int64(plan.strip), rows - first)) as i:
+            row(first + i, lambda visit: visit(channel, at, width))
 
-        def vector(channel: Expr, at: Expr, width: int) -> None:
-            with serial(plan.strip if rows % plan.strip == 0 else T.min(T.int64(plan.strip), rows - first)) as i:
-                row(first + i, lambda visit: visit(channel, at, width))
+    def vector(i: Expr) -> None:
+        v = i % plan.full
+        strip(i // plan.full, v * plan.width, v * (plan.taps * plan.width), plan.width)
 
-        vectors(vector)
-
-    if plan.strip:
-        loop(-(-rows // plan.strip), strip, threads=threads)
-    else:
+    if not plan.strip:
         loop(rows, lambda r: row(r, vectors), threads=threads)
+        return
+    strips = -(-rows // plan.strip)
+    loop(strips * plan.full, vector, threads=threads)
+    for rest in plan.rest:
+        channel, at, width = T.int64(rest.offset), T.int64(rest.offset * plan.taps), rest.width
+        loop(strips, partial(strip, channel=channel, at=at, width=width), threads=threads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,8 +29,9 @@ class ChildHungError(Exception):
 
 
 class Child:
-    """Started by the first `ask`, and anew by the first one after a crash. ``nice``: its priority, with that of its
-    session, so that it is not held up by what else runs (below 0 needs root)."""
+    """Started by the first `ask`, and anew by the first one after a crash. ``nice``: its priority where it is not to have
+    that of this process (below 0 needs root). It then has a session of its own, whose priority is set too: Linux shares
+    cores between sessions first (sched(7), "The autogroup feature")."""
 
     def __init__(self, command: Sequence[str], *, environment: Mapping[str, str] | None = None, nice: int = 0) -> None:
         self._command, self._environment, self._nice = list(command), environment, nice
@@ -80,7 +81,7 @@ class Child:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the program)
         self._process = subprocess.Popen(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said,
-            env=dict(self._environment) if self._environment is not None else None, start_new_session=True,
+            env=dict(self._environment) if self._environment is not None else None, start_new_session=bool(self._nice),
         )  # fmt: skip
         if self._nice:
             os.setpriority(os.PRIO_PROCESS, self._process.pid, self._nice)

@@ -239,7 +239,8 @@ class Session:
             if verdict.ratio is not None:
                 record = self._record(search, search.best, replace(verdict, better=True))
                 append(self.log, [record])
-                search.ratio = verdict.ratio
+                search.ratio = min(1.0, verdict.ratio)
+                search.best = search.best if verdict.ratio < 1 else search.task.default
 
     def _state(self, began: float, budget: Budget) -> State:
         return State(

@@ -1,0 +1,115 @@
+"""`edgevision tune`, `edgevision logs` and `edgevision compile --tuning-logs`: one network through all of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto
+from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_tensor_value_info
+
+from edgevision import target as targets
+from edgevision.cli.main import main
+from edgevision.tune.network import CannotTuneError, check
+from edgevision.tuning_log import FILE, PROVENANCE, folder_name
+from tests.pages import save_model
+
+Command = Callable[..., tuple[str, str]]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Runs `edgevision` in the test's folder and returns what it printed on stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object, status: int = 0) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["edgevision", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        assert ended.value.code == status, printed.err
+        return printed.out, printed.err
+
+    return run
+
+
+def schedules(command: Command, *options: str) -> tuple[dict[str, int], bytes]:
+    out, _ = command("compile", "model.onnx", "-q", "--json", "--no-verify", "--no-measure", *options)
+    (target,) = json.loads(out)["targets"]
+    return target["schedules"], Path(target["library"]).read_bytes()
+
+
+def test_from_tuning_to_a_tuned_artifact(command: Command, tmp_path: Path) -> None:
+    save_model(tmp_path / "model.onnx")
+    out, _ = command("tune", "model.onnx", "--trials", 5, "--json", "--quiet", "--jobs", 1)
+    report = json.loads(out)
+    assert report["kind"] == "tuning" and report["trials"] == 5
+    assert sum(report["outcomes"].values()) == 5 and report["outcomes"]["right"] == 5
+    assert report["best_ms"] <= report["default_ms"]
+    workloads = len(report["workloads"])
+    log = tmp_path / "tuning_logs" / folder_name(targets.load("native"))
+    assert {entry.name for entry in log.iterdir()} == {FILE, PROVENANCE}
+    assert 'model = "model"' in (log / PROVENANCE).read_text()
+
+    shown = json.loads(command("logs", "show", "--json")[0])
+    (entry,) = shown["logs"]
+    assert len(entry["workloads"]) == workloads and entry["damaged"] == []
+    assert "conv2d" in command("logs", "show")[0]
+    assert "records" in command("logs", "verify")[0]
+
+    tuned, first = schedules(command, "--tuning-logs", "tuning_logs", "-o", "b")
+    assert set(tuned) == {"tuned"} and tuned["tuned"] >= workloads
+    command("logs", "merge", "tuning_logs", "--tuning-logs", "other")
+    command("logs", "prune", "--keep", 1, "--tuning-logs", "other")
+    again, second = schedules(command, "--tuning-logs", "other", "-o", "c")
+    assert again == tuned and second == first, "the same choices give the same bytes"
+    assert (tmp_path / "other" / log.name / PROVENANCE).is_file()
+
+    with (log / FILE).open("a") as file:
+        file.write("00000000 {}\n")
+    out, err = command("logs", "verify", status=1)
+    assert "damaged" in out and "problems" in err
+
+
+def test_logs_of_nothing(command: Command, tmp_path: Path) -> None:
+    assert "no such folder" in command("logs", "show", "--tuning-logs", "absent", status=2)[1]
+    (tmp_path / "empty").mkdir()
+    assert "edgevision tune" in command("logs", "show", "--tuning-logs", "empty")[0]
+    (tmp_path / "file").write_text("")
+    save_model(tmp_path / "model.onnx")
+    assert "is a file" in command("compile", "model.onnx", "-q", "--tuning-logs", "file", status=2)[1]
+
+
+def test_a_target_that_is_only_emulated_cannot_be_tuned(command: Command) -> None:
+    _, err = command("tune", "model.onnx", "--target", "armv7", status=4)
+    assert "emulates" in err and "logs merge" in err
+    with pytest.raises(CannotTuneError):
+        check(targets.load("armv7"))
+    check(targets.load("native"))
+
+
+def test_a_network_that_leaves_no_choice(command: Command, tmp_path: Path) -> None:
+    image, scores = (make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 3, 3]) for name in ("image", "scores"))
+    graph = make_graph([make_node("Sin", ["image"], ["scores"])], "sine", [image], [scores])
+    onnx.save(make_model(graph, opset_imports=[make_opsetid("", 17)], ir_version=8), tmp_path / "model.onnx")
+    assert "leaves a choice" in command("tune", "model.onnx", "--trials", 1, status=2)[1]
+    assert not (tmp_path / "tuning_logs").exists()
+
+
+@pytest.mark.parametrize("words", [("--trials", 0), ("--minutes", 0), ("--minutes", -1), ("--threads", 0), ("--nice", -21)])
+def test_impossible_budgets_are_refused(command: Command, words: tuple[object, ...]) -> None:
+    command("tune", "model.onnx", *words, status=2)
+
+
+@pytest.mark.large
+def test_compile_can_tune_first(command: Command, tmp_path: Path) -> None:
+    save_model(tmp_path / "model.onnx")
+    tuned, _ = schedules(command, "--tune", "2", "--tuning-logs", "logs")
+    assert set(tuned) == {"tuned"}
+    assert (tmp_path / "logs" / folder_name(targets.load("native")) / FILE).is_file()
+    untuned, _ = schedules(command, "--no-tuning-logs", "-o", "a")
+    assert "tuned" not in untuned

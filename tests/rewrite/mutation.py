@@ -24,8 +24,8 @@ import pytest
 
 PACKAGE = "edgevision.rewrite.reparam"
 FOLDER = Path(__file__).parents[2] / Path(*PACKAGE.split("."))
-TESTS = ("algebra", "guards", "near_misses", "near_misses_around", "blocks", "price", "extents", "interpreter", "certificate",
-         "whole", "property")  # fmt: skip
+TESTS = ("algebra", "guards", "near_misses", "near_misses_around", "blocks", "price", "spelling", "extents",
+         "interpreter", "certificate", "whole", "property")  # fmt: skip
 MODULES = tuple(sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__"))
 KINDS = ("guard", "operand")
 TEST_TIMEOUT_S = 60  # of one test: a mutant may never come to an end

@@ -41,6 +41,9 @@ BEHIND: dict[str, Callable[[Net], str]] = {
     "transposed": lambda net: net.node("Transpose", "unknown", perm=[0, 3, 1, 2]),
     "reshaped": lambda net: net.node("Reshape", "unknown", net.constant([1, 4, 5, 5])),
     "joined": lambda net: net.node("Concat", "unknown", "unknown", axis=1),
+    "shuffled": lambda net: net.node(
+        "Reshape", net.node("Transpose", net.node("Reshape", "unknown", net.constant([1, 2, 2, 5, 5])), perm=[0, 2, 1, 3, 4]),
+        net.constant([1, 4, 5, 5])),
     "split": lambda net: net.node("Split", "unknown", outputs=2, axis=1)[0],
 }
 

@@ -65,6 +65,10 @@ WIRES: dict[str, Callable[[Net, str], str]] = {
         "Reshape",
         net.node("Transpose", net.node("Reshape", x, net.constant([1, 2, 2, 4, 4])), perm=[0, 2, 1, 4, 3]),
         net.constant([1, 4, 4, 4])),
+    "shuffled and cut": lambda net, x: net.node(
+        "Reshape",
+        net.node("Transpose", net.node("Reshape", x, net.constant([1, 2, 2, 4, 4])), perm=[0, 2, 1, 3, 4]),
+        net.constant([1, 2, 2, 16])),
     "split into batch": lambda net, x: net.node(
         "Reshape",
         net.node("Transpose", net.node("Reshape", x, net.constant([1, 2, 4, 2, 4])), perm=[0, 2, 1, 3, 4]),
@@ -214,6 +218,25 @@ def test_a_dense_convolution_does_not_pass_what_moves_channels(wire: str) -> Non
     assert ops(result.proto)["Conv"] == 1
 
 
+def test_a_shuffle_of_an_open_number_of_channels_is_no_wire() -> None:
+    net = Net()
+    x = net.norm(net.node("Relu", net.input([1, "c", 4, 4])), 4)
+    y = net.node("Transpose", net.node("Reshape", x, net.constant([1, 2, -1, 4, 4])), perm=[0, 2, 1, 3, 4])
+    y = net.node("Relu", net.node("Reshape", y, net.constant([1, -1, 4, 4])))
+    proto = net.model(y)
+    for value in (*proto.graph.value_info, *proto.graph.output):
+        if len(value.type.tensor_type.shape.dim) == 4:
+            value.type.tensor_type.shape.dim[1].dim_param = "c"
+    assert ops(rewritten(proto, EAGER, c=4).proto)["BatchNormalization"] == 1
+
+
+def test_a_norm_before_channels_become_the_last_axis_goes_into_the_matrix() -> None:
+    net = Net()
+    x = net.norm(net.node("Relu", net.input([1, 4, 6, 5])), 4)
+    y = net.node("MatMul", net.node("Transpose", x, perm=[0, 2, 3, 1]), net.normal(4, 8))
+    assert ops(rewritten(net.model(y)).proto) == {"Relu": 1, "Transpose": 1, "MatMul": 1, "Add": 1}
+
+
 def test_channels_that_a_reshape_writes_out_do_not_change_before_it() -> None:
     net = Net()
     pooled = net.node("GlobalAveragePool", net.conv(net.input([1, 4, 6, 6]), 4, 8, 1))
@@ -222,9 +245,13 @@ def test_channels_that_a_reshape_writes_out_do_not_change_before_it() -> None:
     assert ops(result.proto)["Conv"] == 1
 
 
-def test_a_concat_with_a_constant_is_no_wire() -> None:
+@pytest.mark.parametrize("stored", ["initializer", "node"])
+def test_a_concat_with_a_constant_is_no_wire(stored: str) -> None:
     net = Net()
-    both = net.node("Concat", net.conv(net.input([1, 4, 6, 6]), 4, 4, 1), net.normal(1, 2, 6, 6), axis=1)
+    constant = net.normal(1, 2, 6, 6)
+    if stored == "node":
+        constant = net.node("Constant", value=net.initializers.pop())
+    both = net.node("Concat", net.conv(net.input([1, 4, 6, 6]), 4, 4, 1), constant, axis=1)
     assert ops(rewritten(net.model(net.norm(both, 6)), EAGER).proto)["BatchNormalization"] == 1
 
 

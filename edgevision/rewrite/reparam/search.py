@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from edgevision.rewrite.reparam.cost import CostModel
@@ -102,8 +102,6 @@ class Search:
 
     def _trespasses(self, mark: int) -> bool:
         """True if a region changed that is to stay as it is."""
-        if not self.excluded:
-            return False
         return any(tensor in self.excluded for tensor in self.network.written_since(mark))
 
     # --- moves at one node -------------------------------------------------------------------------------------------
@@ -129,7 +127,7 @@ class Search:
         """Inline ``producer``, then what it read, at most ``depth`` deep, until the graph is no dearer than before."""
         network = self.network
         mark, before = network.mark(), network.total_us()
-        nodes = (network.nodes[producer], network.nodes[key])
+        nodes = [node for node in (network.nodes[producer], network.nodes[key]) if isinstance(node, Affine)]
         apart = network.price_us(producer) + network.price_us(key)
         shared = not network.is_private(network.nodes[producer].writes[0])
         costlier = "it costs more, since what it makes is needed by others too" if shared else "it costs more"
@@ -152,11 +150,9 @@ class Search:
         network.roll_back(mark)
         return False
 
-    def _decline(self, nodes: tuple[object, object], reason: str, kept: float | None = None,
+    def _decline(self, nodes: Sequence[Affine], reason: str, kept: float | None = None,
                  merged: float | None = None) -> None:  # fmt: skip
         first, second = nodes
-        if not isinstance(first, Affine) or not isinstance(second, Affine):
-            return
         pair = (first.output, second.output)
         names = tuple(dict.fromkeys((*first.sources, *second.sources)))
         self.declined[pair] = Declined(nodes=names, reason=reason, kept_us=kept, merged_us=merged)

@@ -99,8 +99,6 @@ def _is_minus(form: LinearForm) -> bool:
 
 def _write_term(term: Term, bias: Array | None, node: Affine, writer: Writer, network: Network) -> str:
     form, tensor = term.form, term.tensor
-    if form.identity:
-        return tensor
     weight = form.weight()
     if form.diagonal:
         if (weight == 1).all():

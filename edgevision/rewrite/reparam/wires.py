@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx
 
 from edgevision.rewrite.reparam.extents import Shape
-from edgevision.rewrite.reparam.linear_form import Array, Lazy, LinearForm, diagonal, identity, scale_of
+from edgevision.rewrite.reparam.linear_form import Array, Lazy, LinearForm, diagonal, scale_of
 from edgevision.rewrite.reparam.network import Position, Wire
 from edgevision.rewrite.reparam.scene import Scene, attributes
 
@@ -58,13 +58,11 @@ def reshape(node: onnx.NodeProto, scene: Scene, position: Position) -> Wire | No
 
 def concat(node: onnx.NodeProto, scene: Scene, position: Position) -> Wire | None:
     """Concat of channels."""
-    shapes = [scene.shape(name) for name in node.input]
-    if any(name in scene.constants for name in node.input) or any(shape is None for shape in shapes):
+    shape = scene.shape(node.input[0])
+    sizes = [None if name in scene.constants else scene.channels(name, 1) for name in node.input]
+    if shape is None or any(n is None for n in sizes) or attributes(node)["axis"] % len(shape) != 1:
         return None
-    rank = len(shapes[0] or ())
-    sizes = [scene.channels(name, 1) for name in node.input]
-    if rank < 2 or attributes(node)["axis"] % rank != 1 or any(n is None for n in sizes):
-        return None
+    rank = len(shape)
     wire = _wire("concat", node, position, axes=(1, 1), ranks=(rank - 2, rank - 2))
     return replace(wire, sizes=tuple(n for n in sizes if n is not None), reads=tuple(node.input))
 
@@ -154,8 +152,6 @@ def _with_rank(form: LinearForm, rank: int) -> LinearForm:
 
 def _picked(form: LinearForm, channels: npt.NDArray[np.int64] | None) -> LinearForm:
     assert channels is not None
-    if form.identity:
-        return identity(len(channels), form.rank)
     bias = form.bias
     picked: Lazy | None = None if bias is None else (lambda: bias()[channels])
     return diagonal(lambda: scale_of(form)[channels], len(channels), form.rank, picked)
@@ -166,8 +162,6 @@ def _joined(forms: Sequence[LinearForm], rank: int) -> LinearForm:
         return np.concatenate([np.zeros(f.outputs) if f.bias is None else f.bias() for f in forms])
 
     total = sum(form.outputs for form in forms)
-    if all(form.identity for form in forms):
-        return identity(total, rank)
     biased = any(form.bias is not None for form in forms)
     return diagonal(lambda: np.concatenate([scale_of(f) for f in forms]), total, rank, biases if biased else None)
 

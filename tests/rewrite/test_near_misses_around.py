@@ -218,6 +218,33 @@ def test_a_dense_convolution_does_not_pass_what_moves_channels(wire: str) -> Non
     assert ops(result.proto)["Conv"] == 1
 
 
+@pytest.mark.parametrize("read", [False, True], ids=["shuffle", "its middle leaves the graph"])
+def test_a_norm_passes_a_shuffle_whose_middle_nobody_else_reads(read: bool) -> None:
+    net = Net()
+    x = net.norm(net.node("Relu", net.input([1, 4, 4, 4])), 4)
+    middle = net.node("Transpose", net.node("Reshape", x, net.constant([1, 2, 2, 4, 4])), perm=[0, 2, 1, 3, 4])
+    y = net.conv(net.node("Reshape", middle, net.constant([1, 4, 4, 4])), 4, 4)
+    result = rewritten(net.model(net.node("Relu", y), *([middle] if read else [])), EAGER)
+    assert ops(result.proto).get("BatchNormalization", 0) == read
+
+
+@pytest.mark.parametrize("op", ["Identity", "Relu", "Mul", "Transpose"])
+def test_an_operator_of_another_domain_is_not_read(op: str) -> None:
+    net = Net()
+    x = net.conv(net.input([1, 3, 5, 5]), 3, 4)
+    inputs = [x, net.normal(4, 1, 1)] if op == "Mul" else [x]
+    more = {"perm": [0, 2, 3, 1]} if op == "Transpose" else {}
+    net.nodes.append(helper.make_node(op, inputs, ["theirs"], domain="of.others", **more))
+    y = net.node("Mul", "theirs", net.normal(4, 1, 1) if op != "Transpose" else net.normal(4))
+    values = [helper.make_tensor_value_info(y, net.element, None)]
+    graph = helper.make_graph(net.nodes, "g", net.inputs, values, net.initializers)
+    shape = [1, 3, 3, 4] if op == "Transpose" else [1, 4, 3, 3]
+    graph.value_info.append(helper.make_tensor_value_info("theirs", net.element, shape))
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("of.others", 1)])
+    result = reparameterize(proto, cost=EAGER, prove=False)
+    assert [(node.op_type, node.domain) for node in result.proto.graph.node] == [("Conv", ""), (op, "of.others"), ("Mul", "")]
+
+
 def test_a_shuffle_of_an_open_number_of_channels_is_no_wire() -> None:
     net = Net()
     x = net.norm(net.node("Relu", net.input([1, "c", 4, 4])), 4)

@@ -45,7 +45,7 @@ def show(folder: Path, as_json: bool) -> None:
     if as_json:
         from edgevision.report.json import document, dumps
 
-        click.echo(dumps(document("tuning-logs", {"folder": str(folder), "logs": [_entry(log) for log in found(folder)]})),
+        click.echo(dumps(document("tuning_logs", {"folder": str(folder), "logs": [_entry(log) for log in found(folder)]})),
                    nl=False)  # fmt: skip
         return
     from edgevision.report.console import stdout

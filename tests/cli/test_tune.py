@@ -6,7 +6,9 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import onnx
 import pytest
 from onnx import TensorProto
@@ -14,6 +16,7 @@ from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_te
 
 from edgevision import target as targets
 from edgevision.cli.main import main
+from edgevision.report.json import SCHEMA
 from edgevision.tune.network import CannotTuneError, check
 from edgevision.tuning_log import FILE, PROVENANCE, folder_name
 from tests.pages import save_model
@@ -37,6 +40,12 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     return run
 
 
+def fits(document: dict[str, Any]) -> dict[str, Any]:
+    """``document``, which must be one that the schema describes."""
+    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(document)
+    return document
+
+
 def schedules(command: Command, *options: str) -> tuple[dict[str, int], bytes]:
     out, _ = command("compile", "model.onnx", "-q", "--json", "--no-verify", "--no-measure", *options)
     (target,) = json.loads(out)["targets"]
@@ -46,7 +55,7 @@ def schedules(command: Command, *options: str) -> tuple[dict[str, int], bytes]:
 def test_from_tuning_to_a_tuned_artifact(command: Command, tmp_path: Path) -> None:
     save_model(tmp_path / "model.onnx")
     out, _ = command("tune", "model.onnx", "--trials", 5, "--json", "--quiet", "--jobs", 1)
-    report = json.loads(out)
+    report = fits(json.loads(out))
     assert report["kind"] == "tuning" and report["trials"] == 5
     assert sum(report["outcomes"].values()) == 5 and report["outcomes"]["right"] == 5
     assert report["best_ms"] <= report["default_ms"]
@@ -55,7 +64,7 @@ def test_from_tuning_to_a_tuned_artifact(command: Command, tmp_path: Path) -> No
     assert {entry.name for entry in log.iterdir()} == {FILE, PROVENANCE}
     assert 'model = "model"' in (log / PROVENANCE).read_text()
 
-    shown = json.loads(command("logs", "show", "--json")[0])
+    shown = fits(json.loads(command("logs", "show", "--json")[0]))
     (entry,) = shown["logs"]
     assert len(entry["workloads"]) == workloads and entry["damaged"] == []
     assert "conv2d" in command("logs", "show")[0]

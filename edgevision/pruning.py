@@ -55,7 +55,8 @@ class Pruning:
 
 def prune(
     source: Any, output: Path | str | None = None, *, keep: float | None = None, macs: float | None = None,
-    params: float | None = None, latency_ms: float | None = None, target: str = "native", lossless: bool = False,
+    params: float | None = None, latency_ms: float | None = None, latency_share: float | None = None,
+    target: str = "native", lossless: bool = False,
     importance: Importance | str = "l1", scope: Scope = "global", round_to: int = ROUND_TO,
     least_kept: float = LEAST_KEPT, freeze: Sequence[str] = (),
     input_shapes: Mapping[str, tuple[int, ...]] | None = None, input_range: tuple[float, float] | None = None,
@@ -65,8 +66,9 @@ def prune(
     """Remove channels of ``source`` (.onnx, .pt2, zoo:NAME, ModelProto), and write ``output`` where one is named.
 
     Give one of ``keep`` (share of the channels that may go), ``macs``, ``params`` (shares of the network's),
-    ``latency_ms`` (measured on ``target``, which this machine must be) and ``lossless`` (only channels that are
-    constant for every input: the same function). ``input_range``: the least and
+    ``latency_ms`` (measured on ``target``, which this machine must be), ``latency_share`` (of the network's own time there;
+    on other 64-bit ARM targets of its modelled cycles) and ``lossless`` (only channels that are constant for every input:
+    the same function). ``input_range``: the least and
     the largest value of any input, which tells ``lossless`` more. ``seed`` is that of importance "random".
     ``data``: labelled images for importance "taylor", ``preprocessing``: what the network takes of them.
     ``threads`` compute a run of what ``latency_ms`` times (0: one a core), with ``priority`` -20 to 19; below 0 needs root.
@@ -74,9 +76,9 @@ def prune(
     Raises: EdgevisionError, exit code 2 for what was asked, 3 for what the file holds. Nothing is written then.
     """
     asked = {name: share for name, share in (("keep", keep), ("macs", macs), ("params", params)) if share is not None}
-    if len(asked) + lossless + (latency_ms is not None) != 1:
-        others = [name for name, given in (("latency", latency_ms is not None), ("lossless", lossless)) if given]
-        raise ConflictError([*asked, *others])
+    latencies = {name: each for name, each in (("latency", latency_ms), ("latency %", latency_share)) if each is not None}
+    if len(asked) + len(latencies) + lossless != 1:
+        raise ConflictError([*asked, *latencies, *(["lossless"] if lossless else [])])
     for name, share in asked.items():
         check_share(share, f"--{name}")
     if output is not None:
@@ -91,8 +93,9 @@ def prune(
     if lossless:
         ranges: Ranges = {} if input_range is None else dict.fromkeys((spec.name for spec in model.inputs), input_range)
         pruned, dead = prune_lossless(model.proto, ranges, round_to=round_to, frozen=freeze)
-    elif latency_ms is not None:
-        timed = _to_latency(model, latency_ms, target, planned(model.proto, **how), progress, threads, priority)
+    elif latencies:
+        plan = planned(model.proto, **how)
+        timed = _to_latency(model, plan, (latency_ms, latency_share), target, progress, threads, priority)
         pruned = timed.pruned
     else:
         ((measure, share),) = asked.items()
@@ -153,14 +156,23 @@ class ConflictError(InputError):
 
 
 def _to_latency(
-    model: Model, budget_ms: float, target: str, plan: Plan, progress: Callable[[str], None], threads: int,
-    priority: int,
+    model: Model, plan: Plan, budget: tuple[float | None, float | None], target: str, progress: Callable[[str], None],
+    threads: int, priority: int,
 ) -> Timed:  # fmt: skip
-    """The compiler is imported here: other ways to prune need none."""
+    """``budget``: milliseconds, or a share. The compiler is imported here: other ways to prune need none."""
+    from edgevision import target as targets
+    from edgevision.cycles import CycleTimer
     from edgevision.measure.interleaved import Turns
     from edgevision.timing import InterleavedTimer
 
-    if budget_ms <= 0:
-        raise InputError(f"--latency {budget_ms:g}ms: give a positive time, for instance 12ms")
-    with InterleavedTimer(model, target, progress, Turns(nice=priority), threads) as timer:
-        return prune_to_latency(plan, budget_ms, timer)
+    budget_ms, share = budget
+    if share is not None:
+        check_share(share, "--latency")
+    elif budget_ms is not None and budget_ms <= 0:
+        raise InputError(f"--latency {budget_ms:g}ms: give a positive time, for instance 12ms, or a share: 60%")
+    there = targets.load(target)
+    if share is not None and there.emulator and there.arch == "aarch64":
+        timer = CycleTimer(target, progress)
+        return prune_to_latency(plan, share * timer(plan.network.proto).ms, timer)
+    with InterleavedTimer(model, target, progress, Turns(nice=priority), threads) as clock:
+        return prune_to_latency(plan, budget_ms or (share or 1) * clock(plan.network.proto).ms, clock)

@@ -34,13 +34,18 @@ Steps = Sequence[tuple[str, float]]
 
 
 class NoFigureError(InputError):
-    """A target whose speed nothing here can tell."""
+    """A target whose speed in milliseconds nothing here can tell."""
 
-    def __init__(self, target: str) -> None:
-        self.target = target
+    def __init__(self, target: str, *, modelled: bool) -> None:
+        self.target, self.modelled = target, modelled
+        instead = (
+            "There is a model of its cycles: give a share of the network's, --latency 60%"
+            if modelled
+            else "Only 64-bit ARM has a model of its cycles; prune by --macs"
+        )
         super().__init__(
-            f"target {target} has no latency here: this machine can only emulate it, which says nothing about time. "
-            f"Run this command on such a device with --target native, or prune by --macs and time the artifact's -bench there"
+            f"target {target} has no latency in milliseconds here: this machine can only emulate it. {instead}, or run this "
+            "command on such a device with --target native"
         )
 
 
@@ -52,13 +57,15 @@ class InterleavedTimer:
     search on this machine with these versions. ``threads`` compute a run; 0 takes one a core.
     """
 
+    how, unit = "measured", "ms"
+
     def __init__(
         self, model: Model, target: str, progress: Callable[[str], None] = lambda _: None, turns: Turns = TURNS,
         threads: int = 0,
     ) -> None:  # fmt: skip
         self._target = targets.load(target)
         if self._target.emulator:
-            raise NoFigureError(target)
+            raise NoFigureError(target, modelled=self._target.arch == "aarch64")
         self._progress, self._turns, self._threads = progress, turns, threads
         self._inputs = inputs_for(model.inputs, SEED, 1)[0]
         self._folder = tempfile.TemporaryDirectory(prefix="edgevision-prune-")

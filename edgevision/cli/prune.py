@@ -18,16 +18,21 @@ if TYPE_CHECKING:
     from edgevision.pruning import Pruning
 
 
-class Milliseconds(click.ParamType[float]):
-    """A time: 12ms, 12."""
+class Latency(click.ParamType[tuple[str, float]]):
+    """A time, 12ms or 12, or a share of the network's own: 60%."""
 
-    name = "milliseconds"
+    name = "latency"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, float]:
+        text = str(value)
         try:
-            return float(str(value).removesuffix("ms"))
+            if text.endswith("%"):
+                return "latency_share", float(text.removesuffix("%")) / 100
+            return "latency_ms", float(text.removesuffix("ms"))
         except ValueError:
-            self.fail(f"{value!r} is not a time such as 12ms", param, ctx)
+            self.fail(f"{value!r} is not a time such as 12ms, nor a share such as 60%", param, ctx)
 
 
 @click.command()
@@ -36,9 +41,10 @@ class Milliseconds(click.ParamType[float]):
 @click.option("--keep", type=float, help="Share of the channels that may go which stays, for instance 0.7.")
 @click.option("--macs", type=float, help="Share of the multiply-accumulates that stays.")
 @click.option("--params", type=float, help="Share of the parameters that stays.")
-@click.option("--latency", "latency_ms", type=Milliseconds(), metavar="MS",
-              help="Time of a run on --target, measured: 12ms. Compiles several candidates.")  # fmt: skip
-@click.option("--target", default="native", show_default=True, help="Where --latency is measured.")
+@click.option("--latency", type=Latency(), metavar="MS|%",
+              help="Time of a run on --target: 12ms, or a share of MODEL's, 60%. Compiles several candidates.")  # fmt: skip
+@click.option("--target", default="native", show_default=True,
+              help="Where --latency is measured; for other 64-bit ARM targets a share of modelled cycles.")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1, 64), default=None, help="Threads that --latency runs with [default: one a core].")
 @click.option("--lossless", is_flag=True, help="Remove only channels that are constant: the function stays the same.")
 @click.option("--input-range", type=Numbers(), metavar="LO,HI",
@@ -68,6 +74,8 @@ def prune(source: str, shapes: tuple[str, ...], explain: bool, as_json: bool, **
     from edgevision.measure.evaluate import Preprocessing
 
     bounds = given.pop("input_range")
+    latency = given.pop("latency")
+    given |= {latency[0]: latency[1]} if latency else {}
     given["preprocessing"] = Preprocessing(mean=given.pop("mean"), std=given.pop("std"))
     given["threads"] = given["threads"] or 0
     if bounds is not None and not given["lossless"]:
@@ -124,9 +132,8 @@ def _lines(result: Pruning, *, explain: bool) -> Iterator[str]:
     pruned = result.pruned
     if result.timed is not None:
         timed = result.timed
-        yield (f"measured: {timed.achieved_ms:.3g} ms of {timed.budget_ms:.3g} ms allowed "
-               f"({timed.achieved_ms / timed.budget_ms:.1%}); unpruned {timed.full_ms:.3g} ms; "
-               f"the model of time said {timed.modelled_ms:.3g} ms; {timed.candidates} candidates compiled")  # fmt: skip
+        yield (f"{timed.how}: {timed.achieved_ms:.3g} {timed.unit} of {timed.budget_ms:.3g} allowed ({timed.used:.1%}); "
+               f"unpruned {timed.full_ms:.3g}; predicted {timed.modelled_ms:.3g}; {timed.candidates} candidates")  # fmt: skip
     elif pruned.requested is not None:
         yield f"requested: {pruned.requested:.1%} of the {pruned.unit}; achieved: {pruned.achieved:.1%}"
     yield f"{len(pruned.changed)} of {len(pruned.widths)} layers are narrower"
@@ -157,8 +164,9 @@ def _report(result: Pruning, output: Path) -> dict[str, Any]:
         "held": [{"reason": each.reason, "channels": each.count} for each in pruned.held],
         "not_followed": list(pruned.unknown),
         "latency": None if result.timed is None else {
-            "how": "measured", "requested_ms": result.timed.budget_ms, "achieved_ms": result.timed.achieved_ms,
-            "unpruned_ms": result.timed.full_ms,
+            "how": result.timed.how, "unit": result.timed.unit, "requested": result.timed.budget_ms,
+            "achieved": result.timed.achieved_ms, "unpruned": result.timed.full_ms, "predicted": result.timed.modelled_ms,
+            "candidates": result.timed.candidates,
         },
         "dead": None if dead is None else {
             "removed": dead.removed, "kept": dead.kept,

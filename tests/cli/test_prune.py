@@ -114,7 +114,9 @@ WRONG = {
     "a frozen name that does not exist": (("--keep", "0.5", "--freeze", "Conv_9"), "unknown node or tensor to freeze"),
     "taylor without images": (("--keep", "0.5", "--importance", "taylor"), "give them with --data DIR"),
     "images for nothing": (("--keep", "0.5", "--data", "."), "--data is for --importance taylor"),
-    "a target without figures": (("--latency", "5ms", "--target", "arm64"), "arm64 has no latency here"),
+    "a target without figures": (("--latency", "60%", "--target", "armv7"), "Only 64-bit ARM has a model of its cycles"),
+    "a target without milliseconds": (("--latency", "5ms", "--target", "arm64"), "give a share of the network's, --latency 60%"),
+    "a share of time above 1": (("--latency", "160%"), "between 0 and 1"),
     "a target that does not exist": (("--latency", "5ms", "--target", "pi9"), "unknown target"),
     "a time that is none": (("--latency", "soon"), "not a time such as 12ms"),
     "an empty range": (("--lossless", "--input-range", "1,0"), "least and the largest"),
@@ -202,7 +204,7 @@ def test_a_pruned_network_compiles_and_verifies(name: str, tmp_path: Path) -> No
 def test_a_latency_that_cannot_be_measured_or_is_none(model: Path, command: Command) -> None:
     shape = ("--input-shape", "1,3,32,32")
     _, error = command(model, "-o", model.parent / "o.onnx", *shape, "--latency", "1ms", "--target", "arm64", status=2)
-    assert "arm64 has no latency here" in error
+    assert "arm64 has no latency in milliseconds here" in error
     _, error = command(model, "-o", model.parent / "o.onnx", *shape, "--latency", "0ms", status=2)
     assert "positive time" in error
     _, error = command(model, "-o", model.parent / "o.onnx", *shape, "--latency", "soon", status=2)

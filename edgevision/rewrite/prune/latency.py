@@ -35,7 +35,13 @@ MOST_NUDGES = 20
 
 
 class Timer(Protocol):
-    """Times networks on one target."""
+    """Times networks on one target. ``how`` figures are obtained, and their ``unit``: "ms", "M cycles"."""
+
+    @property
+    def how(self) -> str: ...
+
+    @property
+    def unit(self) -> str: ...
 
     @property
     def known(self) -> Mapping[Workload, float]:
@@ -50,16 +56,17 @@ class Timer(Protocol):
 class LatencyBudgetError(InputError):
     """A latency that no width reaches, or that the network has already."""
 
-    def __init__(self, budget_ms: float, reached_ms: float, reason: str) -> None:
+    def __init__(self, budget_ms: float, reached_ms: float, reason: str, unit: str = "ms") -> None:
         self.budget_ms, self.reached_ms = budget_ms, reached_ms
-        super().__init__(f"--latency {budget_ms:.3g}ms: {reason}")
+        super().__init__(f"--latency {budget_ms:.3g} {unit}: {reason}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timed:
     """The best candidate within the budget. ``full_ms``: the unpruned network's time, by the same timer.
 
-    ``modelled_ms``: what the model said of it before the clock did. ``candidates``: how many were compiled and timed.
+    ``modelled_ms``: what the model of widths said of it before the timer did. ``candidates``: how many were compiled and
+    timed. All figures are in ``unit``, obtained as ``how`` says ("measured", "modelled").
     """
 
     pruned: Pruned
@@ -68,6 +75,8 @@ class Timed:
     full_ms: float
     modelled_ms: float
     candidates: int
+    how: str = "measured"
+    unit: str = "ms"
 
     @property
     def used(self) -> float:
@@ -79,7 +88,8 @@ def prune_to_latency(plan: Plan, budget_ms: float, timer: Timer) -> Timed:
     """Raises: LatencyBudgetError."""
     full = timer(plan.network.proto)
     if budget_ms >= full.ms:
-        raise LatencyBudgetError(budget_ms, full.ms, f"the network takes {full.ms:.3g} ms already; nothing has to go")
+        already = f"the network takes {full.ms:.3g} {timer.unit} already; nothing has to go"
+        raise LatencyBudgetError(budget_ms, full.ms, already, timer.unit)
     search = _Search(plan, budget_ms, full, timer)
     while len(search.tried) < MOST_TIMED and search.step():
         pass
@@ -87,12 +97,12 @@ def prune_to_latency(plan: Plan, budget_ms: float, timer: Timer) -> Timed:
     if not within:
         fastest_ms = min(each.achieved_ms for each in search.tried)
         raise LatencyBudgetError(
-            budget_ms, fastest_ms, f"the fastest of {len(search.tried)} candidates took {fastest_ms:.3g} ms (the whole "
-            f"{full.ms:.3g} ms); ask for more time, or lower --round-to"
+            budget_ms, fastest_ms, f"the fastest of {len(search.tried)} candidates took {fastest_ms:.3g} {timer.unit} (the "
+            f"whole {full.ms:.3g}); ask for more time, or lower --round-to", timer.unit
         )  # fmt: skip
     best = min(within, key=lambda each: abs(each.used - AIM))
     pruned = replace(best.pruned, requested=budget_ms / full.ms, achieved=best.achieved_ms / full.ms)
-    return replace(best, pruned=pruned, candidates=len(search.tried))
+    return replace(best, pruned=pruned, candidates=len(search.tried), how=timer.how, unit=timer.unit)
 
 
 class _Search:

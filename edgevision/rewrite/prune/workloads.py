@@ -40,6 +40,10 @@ class Workload:
     depthwise: bool
 
     @property
+    def macs(self) -> int:
+        return self.pixels_out * self.taps * self.into * self.out
+
+    @property
     def family(self) -> Workload:
         """The same at no width."""
         return replace(self, into=1 if self.depthwise else 0, out=0)
@@ -47,8 +51,8 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """One network's time: ``ms`` a run, ``workloads`` of it in each multiplying workload (a call's mean), ``rest_ms`` in
-    all other steps."""
+    """One network's time, in milliseconds or in what its timer counts: ``ms`` a run, ``workloads`` of it in each multiplying
+    workload (a call's mean), ``rest_ms`` in all other steps."""
 
     ms: float
     workloads: Mapping[Workload, float]

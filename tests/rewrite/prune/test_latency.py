@@ -18,6 +18,8 @@ class Formula:
     """``fixed_ms``, a nanosecond for a hundred MACs, and ``odd_ms`` for each width that 16 does not divide; counts what
     it timed."""
 
+    how, unit = "formula", "ms"
+
     def __init__(self, fixed_ms: float = 0.0, odd_ms: float = 0.0) -> None:
         self.fixed_ms, self.odd_ms, self.timed = fixed_ms, odd_ms, 0
         self.known: dict[Workload, float] = {}

@@ -57,7 +57,7 @@ def cost(
             command, toolchain.link_cost_plugin(), cpu=chosen.emulator_cpu, prefix=ENTRY, caches=caches,
             timeout_s=_patience_s(steps),
         )  # fmt: skip
-    one = steady(phases, steps)
+    one = steady(phases, [call.function for call in program.calls])
     progress("pricing them with llvm-mca")
     return tuple(
         ModelledCost(name=model.name, target=target, cpu=cpu, steps=price_steps(one, steps, cpu, caches=caches)) for cpu in cpus

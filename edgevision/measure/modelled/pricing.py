@@ -22,15 +22,16 @@ WHOLE = 0.25
 over 7x7, 70 % of a 13x13's. Code that was lost on the way would leave out nearly all."""
 
 
-def steady(phases: Sequence[Phase], steps: Sequence[Step]) -> Sequence[Phase]:
-    """The phases of the inference in the middle of `RUNS`, one a step: the last holds what the runtime does afterwards.
+def steady(phases: Sequence[Phase], functions: Sequence[str]) -> Sequence[Phase]:
+    """The phases of the inference in the middle of `RUNS`, which calls ``functions`` in this order: the last phase holds what
+    the runtime does afterwards.
 
     Raises:
-        DeviceError: the trace is not one of `RUNS` inferences of these steps.
+        DeviceError: the trace is not one of `RUNS` such inferences.
     """
-    found = phases[1 + len(steps) : 1 + 2 * len(steps)]
-    if len(phases) != 1 + RUNS * len(steps) or [p.symbol for p in found] != [ENTRY + s.name for s in steps]:
-        raise DeviceError(f"the trace has {len(phases)} phases, not {RUNS} runs of {len(steps)} operators")
+    found = phases[1 + len(functions) : 1 + 2 * len(functions)]
+    if len(phases) != 1 + RUNS * len(functions) or [p.symbol for p in found] != [ENTRY + name for name in functions]:
+        raise DeviceError(f"the trace has {len(phases)} phases, not {RUNS} runs of {len(functions)} operators")
     return found
 
 

@@ -228,6 +228,14 @@ def test_a_norm_passes_a_shuffle_whose_middle_nobody_else_reads(read: bool) -> N
     assert ops(result.proto).get("BatchNormalization", 0) == read
 
 
+def test_a_norm_behind_a_shuffle_goes_into_the_convolution_before_it() -> None:
+    net = Net()
+    x = net.conv(net.input([1, 4, 4, 4]), 4, 6, 1)
+    middle = net.node("Transpose", net.node("Reshape", x, net.constant([1, 2, 3, 4, 4])), perm=[0, 2, 1, 3, 4])
+    y = net.norm(net.node("Reshape", middle, net.constant([1, 6, 4, 4])), 6)
+    assert ops(rewritten(net.model(net.node("Relu", y)), EAGER).proto) == {"Conv": 1, "Reshape": 2, "Transpose": 1, "Relu": 1}
+
+
 @pytest.mark.parametrize("op", ["Identity", "Relu", "Mul", "Transpose"])
 def test_an_operator_of_another_domain_is_not_read(op: str) -> None:
     net = Net()

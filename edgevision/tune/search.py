@@ -13,8 +13,9 @@ PLATEAU_TRIALS = 64
 """Without a new best, a task is given up."""
 HALF_TRIALS = 16
 """Fruitless trials that halve what the next one is expected to gain."""
-EXPECTED_GAIN = 0.1
-"""Of a task's time, before anything is known of it."""
+LEAST_GAIN, SLACK_GAIN = 0.02, 0.3
+"""What the first trials are expected to gain: this share of a task's time, and this share of what it takes beyond the time
+in which its multiplications were done at the rate of the fastest task."""
 NEIGHBOURS, WINNERS = 0.6, 0.2
 """Shares of the proposals: next to the best so far, and what won for other tasks. The rest is drawn from all."""
 MOST_SEEDS = 4
@@ -23,7 +24,8 @@ MOST_SEEDS = 4
 @dataclass(slots=True, kw_only=True)
 class Search:
     """``ratio`` and ``us`` are those of ``best``, None before anything was measured; ``fruitless`` counts the trials since
-    it was found. ``seeds`` are tried first."""
+    it was found. ``seeds`` are tried first. ``rate``: multiply-accumulates a microsecond that some task of the network
+    reaches."""
 
     task: Task
     random: Random
@@ -36,6 +38,7 @@ class Search:
     tried: set[Choice] = field(default_factory=set)
     seeds: list[Choice] = field(default_factory=list)
     improved: bool = False
+    rate: float = 0.0
 
     @property
     def network_us(self) -> float:
@@ -50,7 +53,10 @@ class Search:
     @property
     def promise_us(self) -> float:
         """What the next trial may gain: time x expected gain, halved by every `HALF_TRIALS` fruitless ones."""
-        return 0.0 if self.finished else self.network_us * EXPECTED_GAIN * 0.5 ** (self.fruitless / HALF_TRIALS)
+        if self.finished or not self.us:
+            return 0.0
+        slack = 1.0 - min(1.0, self.task.macs / self.us / self.rate) if self.rate else 1.0
+        return self.network_us * (LEAST_GAIN + SLACK_GAIN * slack) * 0.5 ** (self.fruitless / HALF_TRIALS)
 
     def propose(self, winners: Sequence[Choice]) -> Choice | None:
         """A choice that was not tried; it counts as tried from now on. None where there is none."""

@@ -149,6 +149,9 @@ class Session:
         for search, future in waiting:
             self._make_bed(search, future)
             self.report(self._state(began, budget))
+        rate = max((s.task.macs / s.us for s in self._searches if s.us), default=0.0)
+        for search in self._searches:
+            search.rate = rate
 
     def _request(self, task: Task, choice: Choice) -> Request:
         function = self.folder / f"{task.key.replace('/', '_')}.json"

@@ -29,14 +29,14 @@ def space(pixels: int = 10, sweeps: int = 5) -> tuple[Choice, ...]:
     return tuple(Choice.of("conv2d", {"pixels": p, "sweep": s}) for p in range(1, pixels + 1) for s in range(sweeps))
 
 
-def task(key: str = "a", count: int = 1, choices: tuple[Choice, ...] | None = None) -> Task:
+def task(key: str = "a", count: int = 1, choices: tuple[Choice, ...] | None = None, macs: int = 1) -> Task:
     from tvm import te
 
     x = te.placeholder((4,), name="x")
     choices = choices or space()
     return Task(
         key=key, what=f"conv2d {key}", func=prim_func([x, te.compute((4,), lambda i: x[i] + 1)]), views={}, constants=(),
-        outputs=1, count=count, names=(key,), macs=1, default=choices[0], space=choices,
+        outputs=1, count=count, names=(key,), macs=macs, default=choices[0], space=choices,
     )  # fmt: skip
 
 

@@ -59,6 +59,13 @@ def test_trials_go_where_the_time_is(tmp_path: Path) -> None:
     assert often.trials > 4 * rare.trials
 
 
+def test_what_multiplies_at_full_speed_gets_fewer_trials(tmp_path: Path) -> None:
+    tasks = [task("fast", macs=1000), task("slow", macs=100)]
+    state = session(tmp_path, FakeBench(cost=lambda _: 100.0)).run(tasks, (), Budget(trials=40))
+    fast, slow = state.tasks
+    assert slow.trials > 4 * fast.trials
+
+
 FAILURES = ("wrong", "crashed", "hung", "uncompilable")
 
 

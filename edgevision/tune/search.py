@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import exp2
 from random import Random
 
 from edgevision.schedule.tasks import Task
@@ -56,7 +57,7 @@ class Search:
         if self.finished or not self.us:
             return 0.0
         slack = 1.0 - min(1.0, self.task.macs / self.us / self.rate) if self.rate else 1.0
-        return self.network_us * (LEAST_GAIN + SLACK_GAIN * slack) * 0.5 ** (self.fruitless / HALF_TRIALS)
+        return self.network_us * (LEAST_GAIN + SLACK_GAIN * slack) * exp2(-self.fruitless / HALF_TRIALS)
 
     def propose(self, winners: Sequence[Choice]) -> Choice | None:
         """A choice that was not tried; it counts as tried from now on. None where there is none."""

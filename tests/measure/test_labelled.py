@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgevision.accuracy import TopOne
 from edgevision.errors import InputError
 from edgevision.measure import labelled
 from edgevision.measure.evaluate import Preprocessing
-from edgevision.measure.labelled import Splits, open_splits
+from edgevision.measure.labelled import Splits, open_splits, top_one
 from edgevision.tensor import TensorSpec
-from tests.measure.photographs import folder_of_images, grey, write_idx
+from tests.measure.photographs import folder_of_images, grey, save_classifier, write_idx
 
 SPEC = TensorSpec(name="image", shape=(1, 3, 4, 4), layout="NCHW")
 GREY = TensorSpec(name="image", shape=(1, 1, 4, 4))
@@ -120,3 +121,26 @@ def test_many_images_lie_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     mapped = open_splits(images, SPEC)
     assert isinstance(mapped.train.pixels, np.memmap) and not isinstance(whole.train.pixels, np.memmap)
     np.testing.assert_array_equal(mapped.train.pixels, whole.train.pixels)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_right_answers_are_counted(batch: int, tmp_path: Path) -> None:
+    """One class of five is called by another's name; the last batch is not whole."""
+    images = folder_of_images(tmp_path / "images", per_class=4)
+    for path in (images / "3").iterdir():
+        grey(1).save(path)
+    model = save_classifier(tmp_path / "model.onnx", batch)
+    spec = TensorSpec(name="image", shape=(batch, 3, 4, 4), layout="NCHW")
+    splits = open_splits(images, spec)
+    assert top_one(splits.train, model) == TopOne(correct=12, images=15)
+    assert top_one(splits.held_out, model) == TopOne(correct=4, images=5)
+    splits.check_scores(6)
+    with pytest.raises(InputError, match="labels go up to 4, but the network scores 4"):
+        splits.check_scores(4)
+
+
+def test_the_interval_is_wilsons() -> None:
+    """Newcombe, Statistics in Medicine 17 (1998), table I, method 3: 81 of 263, 15 of 148, 0 of 20, 1 of 29."""
+    table = ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611), (1, 29, 0.0061, 0.1718))
+    for correct, images, low, high in table:
+        assert TopOne(correct=correct, images=images).interval == pytest.approx((low, high), abs=5e-5)

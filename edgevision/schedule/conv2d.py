@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as T  # noqa: N812
 
-from edgevision.schedule import tile_choice
-from edgevision.schedule.geometry import Geometry, geometry
+from edgevision.schedule.conv2d_choice import default, filled, flat, full_blocks, pixel_grid, reduction_step, space, takes
+from edgevision.schedule.geometry import Geometry
 from edgevision.schedule.register_tile import (
     Buffer,
     Expr,
@@ -34,14 +33,14 @@ from edgevision.schedule.register_tile import (
 from edgevision.schedule.scheduled import Scheduled
 from edgevision.schedule.tail import Tail, elementwise_tail, ignores_rows
 from edgevision.schedule.tail import parameters as parameters_of
-from edgevision.schedule.workload import Workload, dtype_of, rebuild, shape_of
+from edgevision.schedule.workload import Workload, rebuild, shape_of
 from edgevision.target import Target
 from edgevision.tuning_log import Choice
 
+__all__ = ["NAME", "PARALLEL_MACS", "schedule", "space"]
+
 NAME = "conv2d"
 
-SWEEPS = (1, 2, 4, 8, 16, 32)
-UNROLLS = (1, 2, 4)
 MANY_CHUNKS = 16
 """With fewer, threads share out pairs of a chunk and a block, so that none waits long for the last."""
 
@@ -68,7 +67,8 @@ class Plan:
     """``rows`` x ``columns`` output pixels, one row of them all if ``flat``; ``full`` blocks of equal size, then
     ``rest``.
 
-    A block's weights meet ``sweep`` units of pixels before the next block's turn: tiles if ``flat``, else rows, where 0
+    ``channels`` of a group are computed, filled up with zeros to whole vectors where ``rest`` holds more of them than the
+    group has. A block's weights meet ``sweep`` units of pixels before the next block's turn: tiles if ``flat``, else rows, where 0
     is one tile. ``unroll`` turns of the reduction's innermost loop are written out.
     """
 
@@ -77,6 +77,7 @@ class Plan:
     straight: bool  # flat, and nothing behind the anchor depends on the row
     rows: int
     columns: int
+    channels: int
     tile: int
     full: int
     block: Block
@@ -95,7 +96,7 @@ class Plan:
 
     @property
     def group_weights(self) -> int:
-        return self.reduction * (self.geometry.co // self.geometry.groups)
+        return self.reduction * self.channels
 
 
 def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] | None = None) -> Scheduled | None:
@@ -104,7 +105,7 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
     ``parameters``: one of `space`; without, the default.
     """
     found = elementwise_tail(workload)
-    shape = _takes(workload)
+    shape = takes(workload)
     if found is None or shape is None:
         return None
     straight = ignores_rows(workload, *found)
@@ -116,8 +117,7 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
         with T.prim_func(s_tir=True):
             T.func_name("kernel")
             T.func_attr({"tirx.noalias": True})
-            size = int(np.prod(shape_of(shape.weights)))
-            places = parameters_of(workload, {weight_number: (size,)})
+            places = parameters_of(workload, {weight_number: (shape.groups * plan.group_weights,)})
             work = [T.arg(f"s{i}", T.buffer(s, "float32", layout=None)) for i, s in enumerate(scratch)]
             tail = Tail(workload, *found, places)
             source = tail.place(shape.source)
@@ -133,79 +133,20 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
     )  # fmt: skip
 
 
-def space(workload: Workload, target: Target) -> tuple[dict[str, int], ...]:
-    """What can be chosen: ``pixels`` x ``vectors`` of the register tile, and `Plan`'s ``sweep`` and ``unroll``."""
-    g = _takes(workload)
-    if g is None:
-        return ()
-    rows, columns = _pixels(g)
-    tiles = tile_choice.contenders(
-        columns, g.co // g.groups, g.kh * g.kw * g.ci, target.vector_bits // 32, target.vector_registers,
-        lane_form=_step(g, target) > 1,
-    )  # fmt: skip
-    found = []
-    for tile, unroll in product(tiles, UNROLLS):
-        units = columns // tile.pixels if _flat(g) else rows
-        sweeps = {*(() if _flat(g) else (0,)), *(s for s in SWEEPS if s < units), units}
-        if g.ci // _step(g, target) % unroll == 0:
-            found += [
-                {"pixels": tile.pixels, "vectors": tile.vectors, "sweep": sweep, "unroll": unroll}
-                for sweep in sorted(sweeps)
-            ]
-    return tuple(found)
-
-
-def default(g: Geometry, target: Target) -> dict[str, int]:
-    """The modelled best tile; blocks outermost where the weights outweigh the data."""
-    rows, columns = _pixels(g)
-    channels, reduction, width = g.co // g.groups, g.kh * g.kw * g.ci, target.vector_bits // 32
-    tile = tile_choice.choose(
-        columns, channels, reduction, width, target.vector_registers, lane_form=_step(g, target) > 1
-    )
-    weight_bytes, data_bytes = 4 * reduction * channels, 4 * g.n * g.h * g.w * g.ci
-    units = columns // tile.pixels if _flat(g) else rows
-    several = _full_blocks(lanes(channels, width), tile.vectors) > 1
-    sweep = units if weight_bytes > data_bytes and several else int(_flat(g))
-    return {"pixels": tile.pixels, "vectors": tile.vectors, "sweep": sweep, "unroll": 1}
-
-
-def _full_blocks(cover: tuple[Lanes, ...], vectors: int) -> int:
-    """How many blocks of ``vectors`` equal vectors there are, of the widest kind."""
-    return max(1, sum(1 for v in cover if v.width == cover[0].width) // vectors)
-
-
-def _takes(workload: Workload) -> Geometry | None:
-    found = elementwise_tail(workload)
-    shape = geometry(workload, found[0]) if found else None
-    return shape if shape is not None and dtype_of(shape.source) == "float32" else None
-
-
-def _flat(g: Geometry) -> bool:
-    return (g.kh, g.kw, g.strides) == (1, 1, (1, 1)) and g.padded is None
-
-
-def _pixels(g: Geometry) -> tuple[int, int]:
-    """Rows of output pixels, and pixels a row."""
-    return (1, g.n * g.ho * g.wo) if _flat(g) else (g.n * g.ho, g.wo)
-
-
-def _step(g: Geometry, target: Target) -> int:
-    return 4 if target.arch in ("aarch64", "arm") and g.ci % 4 == 0 else 1
-
-
 def _plan(g: Geometry, target: Target, parameters: Mapping[str, int], *, straight: bool) -> Plan:
-    rows, columns = _pixels(g)
-    channels = g.co // g.groups
-    reduction = g.kh * g.kw * g.ci
-    cover = lanes(channels, target.vector_bits // 32)
-    block = Block(0, cover[: parameters["vectors"]], 0)
-    full = _full_blocks(cover, len(block.vectors))
+    rows, columns = pixel_grid(g)
+    width, reduction, vectors = target.vector_bits // 32, g.kh * g.kw * g.ci, parameters["vectors"]
+    channels = filled(g, target) if parameters["fill"] else g.co // g.groups
+    cover = lanes(channels, width)
+    block = Block(0, cover[:vectors], 0)
+    # A filled vector belongs to the rest: what of it is stored is then known when the code is made.
+    full = (len(cover) - 1) // vectors if parameters["fill"] else full_blocks(cover, len(block.vectors))
     first = full * block.channels
     left = tuple(Lanes(v.offset - first, v.width) for v in cover[full * len(block.vectors) :])
     return Plan(
-        geometry=g, flat=_flat(g), straight=straight, rows=rows, columns=columns, tile=parameters["pixels"], full=full,
-        block=block, rest=Block(first, left, first * reduction) if left else None, step=_step(g, target),
-        sweep=parameters["sweep"], unroll=parameters["unroll"],
+        geometry=g, flat=flat(g), straight=straight, rows=rows, columns=columns, channels=channels,
+        tile=parameters["pixels"], full=full, block=block, rest=Block(first, left, first * reduction) if left else None,
+        step=reduction_step(g, target), sweep=parameters["sweep"], unroll=parameters["unroll"],
     )  # fmt: skip
 
 
@@ -213,6 +154,7 @@ def pack(weights: np.ndarray, plan: Plan) -> np.ndarray:
     """[kh, kw, ci, co] -> the flat order that the kernel streams: group, block of channels, reduction step, channel."""
     g = plan.geometry
     groups = weights.reshape(plan.reduction, g.groups, g.co // g.groups).transpose(1, 0, 2)
+    groups = np.pad(groups, ((0, 0), (0, 0), (0, plan.channels - groups.shape[2])))
     size = plan.block.channels
     parts = []
     for one in groups:
@@ -247,7 +189,8 @@ def _emit(plan: Plan, data: Buffer, weights: Buffer, tail: Tail) -> None:
         def tiles(block_number: Expr, block: Block, row: Expr, first: Expr, pixels: int) -> None:
             at = which * plan.group_weights + block.weights_at + block_number * (plan.reduction * block.channels)
             channel = which * (g.co // g.groups) + block.first + block_number * block.channels
-            _tile(plan, data, weights, tail, block.vectors, which, row, first, pixels, at, channel)
+            used = min(block.channels, g.co // g.groups - block.first)
+            _tile(plan, data, weights, tail, block.vectors, which, row, first, pixels, at, channel, used)
 
         _walk(plan, tiles, threads=threads and (g.groups == 1 or plan.rows * plan.columns > plan.tile))
 
@@ -330,9 +273,9 @@ def _chunk(plan: Plan, tiles: Tiles, chunk: Expr, number: Expr, block: Block, *,
 
 def _tile(
     plan: Plan, data: Buffer, weights: Buffer, tail: Tail, vectors: tuple[Lanes, ...],
-    which: Expr, row: Expr, first: Expr, pixels: int, at: Expr, channel: Expr,
+    which: Expr, row: Expr, first: Expr, pixels: int, at: Expr, channel: Expr, used: int,
 ) -> None:  # fmt: skip
-    """One register tile: clear, reduce, finish."""
+    """One register tile: clear, reduce, finish. ``used`` of its channels exist."""
     g = plan.geometry
     width = sum(v.width for v in vectors)
     acc = [[accumulator(v.width) for v in vectors] for _ in range(pixels)]
@@ -359,7 +302,8 @@ def _tile(
     for p, line in enumerate(acc):
         prefix = _output_position(plan, row, first + p)
         for a, v in zip(line, vectors, strict=True):
-            tail.store(prefix, channel + v.offset, a, v.width)
+            for part in lanes(min(v.width, used - v.offset), v.width):
+                tail.store(prefix, channel + v.offset + part.offset, a, part.width, part.offset)
 
 
 def _position(plan: Plan, row: Expr, column: Expr, ky: Expr, kx: Expr) -> tuple[Expr, ...]:

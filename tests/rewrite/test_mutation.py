@@ -18,7 +18,6 @@ UNNOTICED = {
     "emit: not any((name in aliases for name in node.input))": "a copy with the same names is the same node",
     "linear_form: ratio == 1": "one block is the whole",
     "moves: all((form.identity for form in forms))": "a move of nothing is taken back, since it does not pay",
-    "moves: not isinstance(node, Affine) or len(node.terms) != 1 or node.terms[0].form.identity": "the same",
     "moves: not isinstance(node, Affine)": "no graph is known in which one push makes another superfluous",
     "moves: key not in network.nodes or reader_key not in network.nodes": "no graph is known for this one either",
     "search: not isinstance(node, Affine) or node.output in self.excluded": "what it would change is taken back by _trespasses",

@@ -22,7 +22,7 @@ def test_every_layer_of_the_graph_is_found_among_what_was_timed(name: str, tmp_p
     program = lower(read(ingest.to_onnx(network.proto), Options(reparam=False)))
     timed = {timing._workload(call) for call in program.calls} - {None}
     wanted = {workload_of(node, network) for node in network.nodes} - {None}
-    assert wanted == timed and len(wanted) > 5
+    assert wanted == timed and len(wanted) >= 5
 
 
 def test_steps_add_up_to_the_run(tmp_path: Path) -> None:

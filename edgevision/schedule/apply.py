@@ -12,7 +12,7 @@ import tvm
 from tvm import tirx
 
 from edgevision.program import Call, Program, Value
-from edgevision.schedule import conv2d, depthwise, depthwise_wide, generic, views, winograd
+from edgevision.schedule import conv2d, depthwise, depthwise_wide, generic, interleave, views, winograd
 from edgevision.schedule.identity import identify
 from edgevision.schedule.scheduled import Scheduled
 from edgevision.schedule.workload import ANCHOR, Views, Workload, parse
@@ -37,6 +37,8 @@ class Template(Protocol):
 
 TEMPLATES: dict[str, tuple[Template, ...]] = {"conv2d": (winograd, conv2d), "depthwise": (depthwise_wide, depthwise)}
 """Anchor annotation -> templates, the preferred one first. A template answers None for what it does not take."""
+
+ANCHORLESS: tuple[Template, ...] = (interleave,)
 
 
 def untuned(_: str) -> tuple[Choice, ...]:
@@ -92,9 +94,10 @@ def space(
 
 
 def _templates(workload: Workload | None, excluded: frozenset[str]) -> tuple[Template, ...]:
-    if workload is None or workload.anchor is None:
+    if workload is None:
         return ()
-    return tuple(t for t in TEMPLATES[str(workload.anchor.annotations[ANCHOR])] if t.NAME not in excluded)
+    known = ANCHORLESS if workload.anchor is None else TEMPLATES[str(workload.anchor.annotations[ANCHOR])]
+    return tuple(template for template in known if template.NAME not in excluded)
 
 
 def schedule(

@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--networks", default="ghostnet,mobilenetv3")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=3, help="of every student")
+    parser.add_argument("--epochs", type=int, default=2, help="of every student")
     parser.add_argument("--table", action="store_true", help="print what is there, train nothing")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)

@@ -33,8 +33,8 @@ RECIPE = ("epochs", "batch", "lr", "weight_decay", "distillation", "temperature"
 @click.option("--epochs", type=click.IntRange(min=1), required=True, help="Passes over the training images.")
 @click.option("--from-scratch", is_flag=True, help="Train the same architecture from fresh weights too, and report both.")
 @click.option("--batch", type=click.IntRange(min=2), default=128, show_default=True, help="Images a step.")
-@click.option("--lr", type=float, default=0.05, show_default=True, help="Highest learning rate.")
-@click.option("--weight-decay", type=click.FloatRange(min=0), default=5e-4, show_default=True, help="Of filters.")
+@click.option("--lr", type=float, default=0.1, show_default=True, help="Highest learning rate.")
+@click.option("--weight-decay", type=click.FloatRange(min=0), default=1e-4, show_default=True, help="Of filters.")
 @click.option("--distillation", type=click.FloatRange(0, 1), default=0.9, show_default=True,
               help="Share of the loss that comes from the teacher.")  # fmt: skip
 @click.option("--temperature", type=click.FloatRange(0, min_open=True), default=4.0, show_default=True,

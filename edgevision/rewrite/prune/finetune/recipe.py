@@ -20,9 +20,9 @@ class Recipe:
 
     epochs: int
     batch: int = 128
-    lr: float = 0.05
+    lr: float = 0.1
     momentum: float = 0.9
-    weight_decay: float = 5e-4
+    weight_decay: float = 1e-4
     warmup: float = 0.05
     temperature: float = 4.0
     distillation: float = 0.9
@@ -36,7 +36,7 @@ class Recipe:
             if value < least:
                 raise InputError(f"{option} {value}: give {least} or more")
         if not 0 < self.lr < 10:
-            raise InputError(f"--lr {self.lr:g}: give a learning rate above 0, for instance 0.05")
+            raise InputError(f"--lr {self.lr:g}: give a learning rate above 0, for instance 0.1")
 
     def lr_at(self, step: int, steps: int) -> float:
         """The learning rate of step 0 <= ``step`` < ``steps``."""

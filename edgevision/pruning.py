@@ -27,6 +27,7 @@ from edgevision.rewrite.prune.pruning import ROUND_TO, Plan, check_share, planne
 from edgevision.rewrite.prune.select import Scope
 from edgevision.zoo.saving import check_output, save
 
+LATENCIES = ("latency", "latency %")
 TAYLOR = "taylor"
 TAYLOR_IMAGES, TAYLOR_BATCH = 512, 32
 """A few batches, of all classes in turn."""
@@ -75,38 +76,45 @@ def prune(
 
     Raises: EdgevisionError, exit code 2 for what was asked, 3 for what the file holds. Nothing is written then.
     """
-    asked = {name: share for name, share in (("keep", keep), ("macs", macs), ("params", params)) if share is not None}
-    latencies = {name: each for name, each in (("latency", latency_ms), ("latency %", latency_share)) if each is not None}
-    if len(asked) + len(latencies) + lossless != 1:
-        raise ConflictError([*asked, *latencies, *(["lossless"] if lossless else [])])
-    for name, share in asked.items():
-        check_share(share, f"--{name}")
+    what, much = _asked(
+        {"keep": keep, "macs": macs, "params": params, "latency": latency_ms, "latency %": latency_share,
+         "lossless": 1.0 if lossless else None}
+    )  # fmt: skip
     if output is not None:
         check_output(Path(output))
     model = ingest.read(source, input_shapes=input_shapes)
-
     scorer, skipped = _scorer(model, importance, seed, data, preprocessing)
     how: dict[str, Any] = {"importance": scorer, "scope": scope, "round_to": round_to, "frozen": freeze,
                            "least_kept": least_kept, "scales": scales_of(model)}  # fmt: skip
     dead: DeadChannels | None = None
     timed: Timed | None = None
-    if lossless:
+    if what == "lossless":
         ranges: Ranges = {} if input_range is None else dict.fromkeys((spec.name for spec in model.inputs), input_range)
         pruned, dead = prune_lossless(model.proto, ranges, round_to=round_to, frozen=freeze)
-    elif latencies:
-        plan = planned(model.proto, **how)
-        timed = _to_latency(model, plan, (latency_ms, latency_share), target, progress, threads, priority)
+    elif what in LATENCIES:
+        budget = (latency_ms, latency_share)
+        timed = _to_latency(model, planned(model.proto, **how), budget, target, progress, threads, priority)
         pruned = timed.pruned
     else:
-        ((measure, share),) = asked.items()
-        pruned = prune_proto(model.proto, share, measure=measure, **how)
-    result = Pruning(
-        model=model, pruned=pruned, before=count(model.proto), after=count(pruned.proto), dead=dead, timed=timed,
-        skipped=skipped,
-    )  # fmt: skip
+        pruned = prune_proto(model.proto, much, measure=what, **how)
+    counts = {"before": count(model.proto), "after": count(pruned.proto)}
+    result = Pruning(model=model, pruned=pruned, dead=dead, timed=timed, skipped=skipped, **counts)
     if output is not None:
         save(result.to_onnx(), Path(output))
     return result
+
+
+def _asked(ways: Mapping[str, float | None]) -> tuple[str, float]:
+    """The one way to say how much that was given. Raises: ConflictError; InputError, for a share outside (0, 1)."""
+    given = {name: value for name, value in ways.items() if value is not None}
+    if len(given) != 1:
+        raise ConflictError(list(given))
+    ((what, much),) = given.items()
+    if what == "latency" and much <= 0:
+        raise InputError(f"--latency {much:g}ms: give a positive time, for instance 12ms, or a share: 60%")
+    if what not in ("latency", "lossless"):
+        check_share(much, f"--{what}")
+    return what, much
 
 
 def _scorer(
@@ -166,10 +174,6 @@ def _to_latency(
     from edgevision.timing import InterleavedTimer
 
     budget_ms, share = budget
-    if share is not None:
-        check_share(share, "--latency")
-    elif budget_ms is not None and budget_ms <= 0:
-        raise InputError(f"--latency {budget_ms:g}ms: give a positive time, for instance 12ms, or a share: 60%")
     there = targets.load(target)
     if share is not None and there.emulator and there.arch == "aarch64":
         timer = CycleTimer(target, progress)

@@ -64,7 +64,7 @@ def test_layers_that_are_added_up_must_agree() -> None:
         to_widths(proto, {**dict.fromkeys(wide, 120), wide[0]: 60})
 
 
-@pytest.mark.parametrize("name", ["ghostnet-0.5", "mobilenetv3-small"])
+@pytest.mark.parametrize("name", ["mobilenetv3-small", pytest.param("ghostnet-0.5", marks=pytest.mark.large)])
 def test_the_zoo_rebuilds_a_pruned_network(name: str, tmp_path: Path) -> None:
     proto = ingest.read(zoo.export(name, tmp_path / "whole.onnx")).proto
     pruned = prune(proto, 0.5, measure="macs")

@@ -1,0 +1,94 @@
+"""Trials per second of `edgevision tune` beside those of TVM's own tuner with its LocalBuilder and LocalRunner.
+
+    python -m benchmarks.trials --seconds 60 mobilenetv2-1.0
+
+Both search the same lowered workloads of one network on this machine, one after the other, each for as long. A trial is a candidate
+that was measured and gave a time; candidates that TVM's builder or runner gave up on are counted beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from edgevision import ingest, target
+from edgevision.lower.phases import emit, lower
+from edgevision.tune.network import Options, tune_program
+from edgevision.tune.session import Budget
+from edgevision.tuning_log import FILE, folder_name, read
+
+STOCK = "stock"
+
+
+def ours(source: str, seconds: float) -> str:
+    """Of a run from an empty log, defaults and start included."""
+    network, native = lower(ingest.read(source)), target.load("native")
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.monotonic()
+        tune_program(
+            network, native, Path(folder), Options(budget=Budget(seconds=seconds)), lambda _: None, Path(source).stem
+        )
+        took = time.monotonic() - began
+        outcomes = Counter(r.outcome for r in read(Path(folder) / folder_name(native) / FILE).records)
+    return _row("edgevision tune", outcomes["right"], sum(outcomes.values()) - outcomes["right"], took)
+
+
+def stock(source: str, seconds: float) -> str:
+    """`tune_relax` in a process of its own, ended when its time is up: it knows no limit of time."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "benchmarks.trials", "--child", folder, source]
+        began = time.monotonic()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        took = time.monotonic() - began
+        log = Path(folder) / "database_tuning_record.json"
+        lines = log.read_text().splitlines() if log.is_file() else []
+    measured = sum(1 for line in lines if "1e+10" not in line and "10000000000" not in line)
+    return _row("tune_relax, LocalBuilder and LocalRunner", measured, len(lines) - measured, took)
+
+
+def _child(folder: str, source: str) -> None:
+    from tvm import relax
+    from tvm.s_tir import meta_schedule
+
+    from edgevision.link.codegen import llvm_target
+
+    module = relax.get_pipeline("zero")(emit(ingest.read(source)))
+    meta_schedule.relax_integration.tune_relax(
+        module, {}, llvm_target(target.load("native")), folder, max_trials_global=100_000, seed=0
+    )
+
+
+def _row(name: str, trials: int, failed: int, seconds: float) -> str:
+    return f"| {name} | {trials} | {failed} | {seconds:.0f} | {trials / seconds:.2f} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", help="a name of the zoo, or an .onnx file")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--child", metavar="FOLDER", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    source = given.network if given.network.endswith(".onnx") else f"zoo:{given.network}"
+    if given.child:
+        _child(given.child, source)
+        return
+    print("| tuner | trials with a time | failed | seconds | trials a second |")
+    print("|---|---|---|---|---|")
+    print(ours(source, given.seconds), flush=True)
+    print(stock(source, given.seconds), flush=True)
+
+
+if __name__ == "__main__":
+    main()

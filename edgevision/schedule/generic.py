@@ -102,7 +102,9 @@ def _vectorize(sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV, width: int) 
     outer, inner = sch.split(loops[-1], [None, width])
     sch.vectorize(inner)
     if work >= PARALLEL_ELEMENTS:
-        _give_to_threads(sch, [*loops[:-1], outer])
+        # Vectors of a row stay one loop: taking their number apart again took as long as the work.
+        rows = any(int(sch.get(each).extent) > 1 for each in loops[:-1])
+        _give_to_threads(sch, list(loops[:-1]) if rows else [outer])
 
 
 def _inline(sch: s_tir.Schedule, block: s_tir.schedule.SBlockRV) -> None:

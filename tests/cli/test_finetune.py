@@ -18,12 +18,14 @@ from PIL import Image
 
 import edgevision
 from edgevision import finetuning, ingest
+from edgevision.cli.finetune import _progress
 from edgevision.cli.main import main
 from edgevision.errors import EdgevisionError, InputError
 from edgevision.finetuning import MissingTorchError, TorchDiffersError
 from edgevision.report.json import SCHEMA
 from edgevision.rewrite.prune.finetune.checkpoint import CheckpointError
 from edgevision.rewrite.prune.finetune.recipe import Recipe
+from edgevision.rewrite.prune.finetune.training import Step
 from edgevision.zoo.saving import OutputError
 from tests.rewrite.nets import Net
 
@@ -175,7 +177,7 @@ def test_another_run_does_not_resume(pruned: Path, data: Path, tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.onnx.checkpoint", "pruned.onnx"]
     with pytest.raises(CheckpointError, match="a run with another --lr; start anew without --resume"):
         edgevision.finetune(
-            pruned, output, data=data, recipe=Recipe(epochs=1, lr=0.1, checkpoint_steps=1), threads=1, resume=True
+            pruned, output, data=data, recipe=Recipe(epochs=1, lr=0.3, checkpoint_steps=1), threads=1, resume=True
         )
 
 
@@ -232,6 +234,18 @@ def test_a_batch_of_several_images_is_trained(data: Path, tmp_path: Path) -> Non
 def test_without_torch_the_extra_is_named(refused: Callable[..., None], data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finetuning, "find_spec", lambda name: None)
     refused(MissingTorchError, r"pip install 'edgevision\[torch\]'", 4, data=data)
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    step = Step(step=3, steps=6, epoch=1, epochs=2, loss=0.25)
+    with _progress() as show:
+        show("fine-tuning", step)
+    assert capsys.readouterr().err == "fine-tuning: epoch 1 of 2, loss 0.250\n"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with _progress() as show:
+        show("fine-tuning", step)
+    printed = capsys.readouterr()
+    assert "epoch 1/2, loss 0.250" in printed.err and printed.out == ""
 
 
 def test_help_and_import_need_no_torch() -> None:

@@ -142,6 +142,19 @@ def test_constants_that_two_convolutions_share_stay_right(shared: str) -> None:
     assert error(expected(network.to_proto(), x), expected(proto, x)) < NEAR
 
 
+def test_squeeze_and_excitation_gets_no_batch_normalization() -> None:
+    """A convolution of one pixel has one value an image; a batch says little about it. One of two pixels gets one."""
+    for extent, count in ((5, 1), (6, 2)):
+        net = Net(dtype=np.float32)
+        x = net.node("Relu", net.conv(net.input([1, 4, extent, 5]), 4, 4, 3, bias=True, pads=[1] * 4))
+        pooled = net.node("MaxPool", x, kernel_shape=[3, 5], strides=[3, 1])
+        gate = net.node("Sigmoid", net.conv(pooled, 4, 4, 1, bias=True))
+        flat = net.node("Flatten", net.node("GlobalAveragePool", net.node("Mul", x, net.node("GlobalMaxPool", gate))))
+        network = TorchNetwork(ingest.read(net.model(plain(net, flat)), simplify=False).proto)
+        network.normalise(None)
+        assert len(network.norms) == count
+
+
 def test_single_numbers_and_the_inputs_scaling_are_not_trained() -> None:
     net = Net(dtype=np.float32)
     x = net.node("Mul", net.input([1, 4, 5, 5]), net.normal(4, 1, 1))

@@ -16,7 +16,7 @@ from edgevision.rewrite.prune.finetune.augment import varied
 from edgevision.rewrite.prune.finetune.checkpoint import Checkpoint, CheckpointError
 from edgevision.rewrite.prune.finetune.recipe import Recipe
 from edgevision.rewrite.prune.finetune.torch_network import TorchNetwork, scores
-from edgevision.rewrite.prune.finetune.training import DivergedError, Step, Training, threads, train
+from edgevision.rewrite.prune.finetune.training import DivergedError, Step, Training, _optimizer, threads, train
 from tests.rewrite.nets import Net
 
 RECIPE = Recipe(epochs=2, batch=16, lr=0.05, shift=1, checkpoint_steps=3, seed=3)
@@ -184,6 +184,16 @@ def test_the_learning_rate_rises_and_falls() -> None:
 def test_recipes_that_cannot_be_are_refused(change: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         dataclasses.replace(RECIPE, **change)  # type: ignore[arg-type]
+
+
+def test_only_filters_and_matrices_decay() -> None:
+    network = TorchNetwork(proto())
+    network.normalise(None)
+    decaying, rest = _optimizer(network, RECIPE).param_groups
+    assert decaying["weight_decay"] == RECIPE.weight_decay and rest["weight_decay"] == 0
+    assert sorted(weight.ndim for weight in decaying["params"]) == [2, 4, 4]
+    assert {weight.ndim for weight in rest["params"]} == {1}
+    assert len(decaying["params"]) + len(rest["params"]) == len(list(network.parameters()))
 
 
 @pytest.mark.parametrize("channels_first", [True, False])

@@ -33,7 +33,7 @@ STUDENT = {"lr": 0.1, "weight_decay": 1e-4, "shift": 1}
 TEACHER_EPOCHS = {"ghostnet": 6, "mobilenetv3": 10}
 METHODS = ("l1", "taylor", "scratch", "random", "torch-pruning")
 """l1, taylor, random: pruned by that importance and fine-tuned. scratch: the architecture of l1 with fresh weights.
-torch-pruning: its group magnitude importance at its default settings, MACs as near below half as it comes."""
+torch-pruning: its group magnitude importance, within layers or across them, whichever comes nearest below half the MACs."""
 
 
 def main() -> None:

@@ -48,7 +48,10 @@ RATIOS = [step / 100 for step in range(2, 70)]
 
 
 def pruned(name: str, teacher: str, ratio: float, across: bool) -> nn.Module:
-    """The teacher without the share ``ratio`` of the channels, of every layer or ``across`` layers; the classifier keeps its classes."""
+    """The teacher without the share ``ratio`` of its channels, of every layer or ``across`` layers.
+
+    The classifier keeps its classes.
+    """
     network = deployed(name)
     load(network, teacher)
     uncut(network)

@@ -46,7 +46,8 @@ TURNS = Turns()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duel:
     """``first_ms``, ``second_ms`` and ``ratio`` (second / first): the median over processes of the median over rounds.
-    ``quiet`` of ``rounds`` rounds were quiet; in each process those are the ones that count, unless none was.
+    ``quiet`` of ``rounds`` rounds were quiet; in each process those are the ones that count. Where none was, the fastest run
+    of each artifact counts instead: another program can only slow a run down.
 
     ``steps_ms``: what each fused operator takes, in the order they run, for the first and for the second.
     """
@@ -72,11 +73,10 @@ def duel(
         words = [str(first.path), str(second.path), folder]
         request = {"threads": device.threads, **asdict(turns)}
         answers = [_asked(words, request, device.timeout_s) for _ in range(turns.starts)]
-    kept = [_quiet(answer["rounds"], turns) or answer["rounds"] for answer in answers]
-    times = [[median(1e3 * each["seconds"][who] for each in rounds) for rounds in kept] for who in (0, 1)]
+    found = [_start(answer["rounds"], turns) for answer in answers]
+    first_ms, second_ms, ratio = (median(each[index] for each in found) for index in range(3))
     return Duel(
-        first_ms=median(times[0]), second_ms=median(times[1]),
-        ratio=median(median(each["seconds"][1] / each["seconds"][0] for each in rounds) for rounds in kept),
+        first_ms=first_ms, second_ms=second_ms, ratio=ratio,
         quiet=sum(len(_quiet(answer["rounds"], turns)) for answer in answers),
         rounds=sum(len(answer["rounds"]) for answer in answers),
         steps_ms=(_profile(0, answers), _profile(1, answers)),
@@ -84,6 +84,16 @@ def duel(
 
 
 Answer = dict[str, list[Any]]
+
+
+def _start(rounds: Sequence[dict[str, Any]], turns: Turns) -> tuple[float, float, float]:
+    """What one process says: milliseconds of the first, of the second, and their ratio."""
+    quiet = _quiet(rounds, turns)
+    if not quiet:
+        fastest = [1e3 * min(each["fastest"][who] for each in rounds) for who in (0, 1)]
+        return fastest[0], fastest[1], fastest[1] / fastest[0]
+    times = [median(1e3 * each["seconds"][who] for each in quiet) for who in (0, 1)]
+    return times[0], times[1], median(each["seconds"][1] / each["seconds"][0] for each in quiet)
 
 
 def _quiet(rounds: Sequence[dict[str, Any]], turns: Turns) -> list[dict[str, Any]]:

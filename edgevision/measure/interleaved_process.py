@@ -49,8 +49,8 @@ def answer(libraries: Sequence[Path], folder: Path, threads: int, turns: Turns) 
         while not rounds or (quiet < turns.rounds and time.monotonic() < end):
             order = (0, 1) if len(rounds) % 2 else (1, 0)
             found = {index: burst(runs[index], counts[index]) for index in order}
-            seconds, waiting = zip(found[0], found[1], strict=True)
-            rounds.append({"seconds": seconds, "waiting": waiting})
+            seconds, fastest, waiting = zip(found[0], found[1], strict=True)
+            rounds.append({"seconds": seconds, "fastest": fastest, "waiting": waiting})
             quiet += max(waiting) < turns.noisy
     # The lower quartile: another program can only add to a step.
     quartiles = [[(name, float(np.quantile(times, 0.25)) / 1e6) for name, times in profile] for profile in profiles]
@@ -62,9 +62,9 @@ def _bound(network: runtime.LoadedModel, inputs: Sequence[Any], stack: ExitStack
     return lambda: bound.run(session)
 
 
-def burst(run: Callable[[], None], count: int) -> tuple[float, float]:
-    """The median of ``count`` runs in seconds, and the share of the time in which threads that were ready to run did not
-    run."""
+def burst(run: Callable[[], None], count: int) -> tuple[float, float, float]:
+    """The median and the fastest of ``count`` runs in seconds, and the share of the time in which threads that were ready to
+    run did not run."""
     for _ in range(UNTIMED):
         run()
     ran, waited = scheduled()
@@ -75,7 +75,7 @@ def burst(run: Callable[[], None], count: int) -> tuple[float, float]:
         seconds.append(time.perf_counter() - start)
     ran_by_now, waited_by_now = scheduled()
     wanted = ran_by_now - ran + waited_by_now - waited
-    return median(seconds), (waited_by_now - waited) / wanted if wanted else 0.0
+    return median(seconds), min(seconds), (waited_by_now - waited) / wanted if wanted else 0.0
 
 
 def scheduled() -> tuple[int, int]:

@@ -36,7 +36,10 @@ def test_a_crash_names_the_artifact(right: Artifact, tmp_path: Path) -> None:
 
 def rounds(*values: tuple[float, float, float]) -> dict[str, Any]:
     """(first's seconds, second's, share of the time in which one of them waited)."""
-    made = [{"seconds": (first, second), "waiting": (0.0, waiting)} for first, second, waiting in values]
+    made = [
+        {"seconds": (first, second), "fastest": (first / 2, second / 2), "waiting": (0.0, waiting)}
+        for first, second, waiting in values
+    ]
     return {"rounds": made, "profiles": [[("step", 1.0)], [("step", first * 1e3) for first, _, _ in values[:1]]]}
 
 
@@ -44,11 +47,11 @@ def test_only_quiet_rounds_count_and_every_process_once(right: Artifact, monkeyp
     answers = iter([
         rounds((1.0, 0.5, 0.0), (1.0, 0.5, 0.01), (1.0, 9.0, 0.06), (1.0, 9.0, 0.5), (1.0, 9.0, 0.5)),
         rounds((2.0, 1.2, 0.0)),
-        rounds((1.0, 0.7, 0.9), (1.0, 0.9, 0.9), (1.0, 0.8, 0.9)),
+        rounds((1.0, 7.0, 0.9), (0.8, 9.0, 0.9), (9.0, 0.6, 0.9)),
     ])  # fmt: skip
     monkeypatch.setattr(interleaved, "_asked", lambda words, request, timeout_s: next(answers))
     found = duel(right, right, reference().cases(1)[0].inputs, Turns(starts=3))
-    assert found.ratio == 0.6  # of 0.5, 0.6 and, where none is quiet, 0.8
-    assert (found.first_ms, found.second_ms) == (1000.0, 800.0)
+    assert found.ratio == 0.6  # of 0.5, 0.6 and, where none is quiet, the fastest of each: 0.3 / 0.4
+    assert (found.first_ms, found.second_ms) == (1000.0, 500.0)
     assert (found.quiet, found.rounds) == (3, 9)
     assert found.steps_ms[1] == (("step", 1000.0),)

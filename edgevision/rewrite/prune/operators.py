@@ -102,7 +102,12 @@ def _concat(node: Node, to: Tracer) -> None:
     if not known:
         return
     if all(each.axis == axis for each in known):
-        parts = [to.at(name, axis, f"Concat at {node.name!r} reads {name!r}, which is not followed") for name in names]
+        parts = [
+            to.fresh(to.shape(name)[axis])
+            if to.network.is_constant(name)
+            else to.at(name, axis, f"Concat at {node.name!r} reads {name!r}, which is not followed")
+            for name in names
+        ]
         to.put(node.output, axis, np.concatenate(parts))
     elif len(known) == len(names) and len({each.axis for each in known}) == 1 and known[0].axis != axis:
         for each in known[1:]:

@@ -157,6 +157,21 @@ def _pads(node: Node, to: Removal) -> list[int]:
     return pads
 
 
+def _concat(node: Node, to: Removal) -> Rewritten:
+    """A constant that is joined is cut; it is left out where none of its channels stays."""
+    axis, inputs, at = int(node.attributes["axis"]), [], 0
+    along = to.labels(node.output).axis == axis
+    for name in node.inputs:
+        extent = to.network.shapes[name][axis]
+        mask = to.mask(node.output, axis)[at : at + extent] if along else to.mask(node.output, to.labels(node.output).axis)
+        at += extent
+        if not to.network.is_constant(name):
+            inputs.append(name)
+        elif mask.any():
+            inputs.append(to.constant(name, to.network.constant(name).compress(mask, to.labels(node.output).axis)))
+    return node.op, tuple(inputs), node.attributes
+
+
 def _slice(node: Node, to: Removal) -> Rewritten:
     axis = to.labels(node.output).axis
     if axis not in node.attributes["axes"]:
@@ -213,6 +228,7 @@ REWRITES: dict[str, Rewrite] = {
     "Reshape": _with("shape", lambda node, to: to.shape(node.output)),
     "Expand": _with("shape", lambda node, to: to.shape(node.output)),
     "Resize": _with("sizes", lambda node, to: to.shape(node.output)),
+    "Concat": _concat,
     "Slice": _slice,
     "Gather": _gather,
     "edgevision:ChannelShuffle": _shuffle,

@@ -104,6 +104,10 @@ FOLLOWED: dict[str, Middle] = {
     "Slice in steps": lambda net, x: _slice(net, x, 0, 8, 3),
     "Slice of image and channels": lambda net, x: _slice_image_too(net, x, 1),
     "Gather": lambda net, x: net.node("Gather", x, net.constant([5, 0, 2, 2]), axis=1),
+    "Concat with a constant": lambda net, x: net.node("Concat", x, net.normal(1, 4, SIDE, SIDE), axis=1),
+    "Add of a Concat with a constant": lambda net, x: net.node(
+        "Add", net.node("Concat", x, net.normal(1, 4, SIDE, SIDE), axis=1), net.conv("x", 3, CHANNELS + 4, 1)
+    ),
     "Gather of rows": lambda net, x: net.node("Gather", x, net.constant([5, 0]), axis=2),
     "shuffle": _shuffle,
     "Pad of channels": lambda net, x: _pad_channels(net, x, "constant"),
@@ -128,7 +132,7 @@ FROZEN: dict[str, tuple[Middle, str]] = {
         lambda net, x: net.node("Reshape", net.node("Softplus", net.node("Reshape", x, net.constant([1, 4, 2, 36]))),
                                 net.constant([1, 8, 6, 6])), "over several axes"),  # fmt: skip
     "a shuffle that turns the image too": (lambda net, x: _reordered(net, x, [1, 2, 4, 6, 6], [0, 2, 1, 4, 3]), "over several"),
-    "a pixel shuffle in no known order": (lambda net, x: _reordered(net, x, [1, 2, 2, 2, 6, 6], [0, 2, 4, 1, 5, 3]), "over several"),
+    "a pixel shuffle in no order": (lambda net, x: _reordered(net, x, [1, 2, 2, 2, 6, 6], [0, 2, 4, 1, 5, 3]), "several axes"),
     "an unknown operator": (lambda net, x: net.node("Einsum", x, equation="nchw->nchw"), "is not followed"),
 }
 

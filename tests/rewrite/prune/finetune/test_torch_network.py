@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,7 +11,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from edgevision import ingest
+from edgevision import ingest, zoo
 from edgevision.finetuning import named_as
 from edgevision.measure.reference import open_session
 from edgevision.rewrite.prune import prune
@@ -18,6 +19,7 @@ from edgevision.rewrite.prune.finetune.fresh import draw
 from edgevision.rewrite.prune.finetune.normalization import FILTER_LENGTH, filter_lengths
 from edgevision.rewrite.prune.finetune.torch_network import NotAClassifierError, TorchNetwork, scores
 from tests.rewrite.nets import Net
+from tests.rewrite.prune.oracle import resized
 from tests.rewrite.prune.styles import normal_form
 
 CLASSIFIERS = ("shufflenet", "shufflenet-v2", "densenet", "ghost")
@@ -204,3 +206,14 @@ def test_the_names_of_a_pruned_file_survive_training() -> None:
     assert [node.name for node in written.graph.node] == [node.name for node in pruned.graph.node]
     x = images(pruned)
     assert error(expected(ingest.read(written, simplify=False).proto, x), expected(model.proto, x)) < NEAR
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("name", ["ghostnet-0.5", "mobilenetv2-1.0", "mobilenetv3-small", "repvgg-a0", "parnet-s"])
+def test_a_network_of_the_zoo_is_the_same_in_torch_and_back(name: str, tmp_path: Path) -> None:
+    proto = resized(zoo.export(name, tmp_path / "network.onnx"), 64, simplify=False).proto
+    x = images(proto, 3)
+    network, wanted = TorchNetwork(proto), expected(proto, x)
+    assert error(scores(network, x), wanted) < NEAR
+    network.normalise([torch.from_numpy(images(proto, 8, seed=1))])
+    assert error(expected(network.to_proto(), x), wanted) < 10 * NEAR

@@ -85,7 +85,7 @@ def compile_(source: str, names: tuple[str, ...], as_json: bool, quiet: bool, pr
         dump_ir=given["dump_ir"],
         keep_failed=given["keep_failed"],
     )
-    with _progress(quiet=quiet) as progress:
+    with stages(quiet=quiet) as progress:
         result = compile_model(source, names, options, progress)
     _print(result, as_json=as_json, profile=profile)
 
@@ -131,7 +131,7 @@ def _numbers(flag: str, text: str | None) -> tuple[float, ...]:
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+def stages(*, quiet: bool) -> Iterator[Callable[[str], None]]:
     """A spinner on a terminal, a line a stage elsewhere, nothing with --quiet; always on stderr."""
     if quiet:
         yield lambda _: None

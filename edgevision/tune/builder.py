@@ -61,8 +61,10 @@ class Builder:
         """Ends the workers; what they were doing is lost."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         for child in self._children:
-            child.close()
+            child.interrupt()
         self._threads.shutdown()
+        for child in self._children:
+            child.close()
 
 
 def _environment() -> dict[str, str]:

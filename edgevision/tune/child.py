@@ -70,8 +70,14 @@ class Child:
         answer, _, self._pending = self._pending.partition(b"\n")
         return answer.decode()
 
+    def interrupt(self) -> None:
+        """Ends the program while another thread waits for its answer: that thread's `ask` raises ChildCrashedError."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
     def close(self) -> None:
-        """Ends the program."""
+        """Ends the program, which nobody asks anything any more."""
         if self._process is not None:
             self._process.kill()
             self._end()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 
 import pytest
@@ -61,3 +62,14 @@ def test_a_child_that_died_between_questions_is_a_crash(child: Child) -> None:
     with pytest.raises(ChildCrashedError, match="SIGKILL"):
         child.ask("word", 20)
     child.close()
+
+
+def test_a_child_can_be_interrupted_by_another_thread(child: Child) -> None:
+    child.ask("word", 20)
+    timer = threading.Timer(0.3, child.interrupt)
+    timer.start()
+    with pytest.raises(ChildCrashedError, match="SIGKILL"):
+        child.ask("sleep", 20)
+    timer.join()
+    child.close()
+    child.interrupt()

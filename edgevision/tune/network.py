@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field
 from datetime import date
@@ -74,6 +75,7 @@ def tune_program(program: Program, target: Target, logs: Path, options: Options,
     known = open_logs([logs, shipped()], target)
     path = logs / folder_name(target) / FILE
     append(path, [])
+    _note_provenance(path.parent / PROVENANCE, target, options, name)
     jobs = options.jobs or len(os.sched_getaffinity(0))
     with scratch() as folder:
         build = Builder(jobs, folder)
@@ -85,21 +87,22 @@ def tune_program(program: Program, target: Target, logs: Path, options: Options,
             device=device, jobs=jobs, seed=options.seed, report=report,
         )  # fmt: skip
         try:
-            state = session.run(found, known, options.budget)
+            return session.run(found, known, options.budget)
         finally:
             build.close()
             device.close()
-    _note_provenance(path.parent / PROVENANCE, target, options, state, name)
-    return state
 
 
-def _note_provenance(path: Path, target: Target, options: Options, state: State, name: str) -> None:
-    """One table more: who measured what, where and when."""
+def _note_provenance(path: Path, target: Target, options: Options, name: str) -> None:
+    """One table more, before the first trial: who measures what, where and when."""
     cpu = next((line.partition(":")[2].strip() for line in host.cpuinfo().splitlines() if line.startswith("model name")), "")
+    limits = {"trials": options.budget.trials, "seconds": options.budget.seconds}
+    budget = ", ".join(f"{unit} = {round(value)}" for unit, value in limits.items() if value is not None)
     lines = [
-        "[[run]]", f'model = "{name}"', f'date = "{date.today().isoformat()}"', f'cpu = "{cpu}"', f'isa = "{isa(target)}"',
-        f"threads = {options.threads}", f"trials = {state.trials}", f"seconds = {round(state.elapsed_s)}",
-        f"seed = {options.seed}", f'tvm = "{version("apache-tvm")}"', f'edgevision = "{__version__}"',
+        "[[run]]", f"model = {json.dumps(name)}",
+        f'date = "{date.today().isoformat()}"', f'cpu = "{cpu}"', f'isa = "{isa(target)}"',
+        f"threads = {options.threads}", f"budget = {{ {budget} }}", f"seed = {options.seed}",
+        f'tvm = "{version("apache-tvm")}"', f'edgevision = "{__version__}"',
         f"schedules = {SCHEDULES}", "",
     ]  # fmt: skip
     with path.open("a", encoding="utf-8") as file:

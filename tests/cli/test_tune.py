@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ def test_from_tuning_to_a_tuned_artifact(command: Command, tmp_path: Path) -> No
     workloads = len(report["workloads"])
     log = tmp_path / "tuning_logs" / folder_name(targets.load("native"))
     assert {entry.name for entry in log.iterdir()} == {FILE, PROVENANCE}
-    assert 'model = "model"' in (log / PROVENANCE).read_text()
+    (run,) = tomllib.loads((log / PROVENANCE).read_text())["run"]
+    assert run["model"] == "model" and run["budget"] == {"trials": 5} and run["threads"] == 1
 
     shown = fits(json.loads(command("logs", "show", "--json")[0]))
     (entry,) = shown["logs"]

@@ -22,7 +22,8 @@ validator = jsonschema.Draft202012Validator(schema)
 def test_the_schema_is_one() -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     assert {entry["$ref"].rpartition("/")[2] for entry in schema["oneOf"]} == {
-        "compile", "manifest", "inspection", "evaluation", "benchmark", "pruning", "finetuning", "widths", "cost", "tuning", "tuning_logs"
+        "compile", "manifest", "inspection", "evaluation", "benchmark", "pruning", "finetuning", "widths", "cost",
+        "tuning", "tuning_logs",
     }  # fmt: skip
 
 

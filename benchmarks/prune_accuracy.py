@@ -31,6 +31,7 @@ SHARE = 0.5
 TEACHER = {"lr": 0.15, "weight_decay": 1e-4, "shift": 1}
 STUDENT = {"lr": 0.1, "weight_decay": 1e-4, "shift": 1}
 TEACHER_EPOCHS = {"ghostnet": 6, "mobilenetv3": 10}
+BATCH = 128
 METHODS = ("l1", "taylor", "scratch", "random", "torch-pruning")
 """l1, taylor, random: pruned by that importance and fine-tuned. scratch: the architecture of l1 with fresh weights.
 torch-pruning: its group magnitude importance, within layers or across them, whichever comes nearest below half the MACs."""
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=2, help="of every student")
+    parser.add_argument("--batch", type=int, default=BATCH, help="of every student")
     parser.add_argument("--table", action="store_true", help="print what is there, train nothing")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +57,7 @@ def main() -> None:
             for name in given.networks.split(","):
                 for method in given.methods.split(","):
                     student(name, method, seed, given, rows)
-    print("\n".join(table(rows.all(), given.epochs)))
+    print("\n".join(table(rows.all(), given.epochs, given.batch)))
 
 
 class Rows:
@@ -68,7 +70,7 @@ class Rows:
         return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
 
     def has(self, **key: object) -> bool:
-        return any(all(row[name] == value for name, value in key.items()) for row in self.all())
+        return any(all(row.get(name, BATCH) == value for name, value in key.items()) for row in self.all())
 
     def add(self, row: dict[str, Any]) -> None:
         with self.path.open("a") as file:
@@ -92,13 +94,13 @@ def teacher_path(name: str, folder: Path) -> Path:
 
 def student(name: str, method: str, seed: int, given: argparse.Namespace, rows: Rows) -> None:
     """Prune, train, append a row."""
-    key = {"network": name, "method": method, "seed": seed, "epochs": given.epochs}
+    key = {"network": name, "method": method, "seed": seed, "epochs": given.epochs, "batch": given.batch}
     if rows.has(**key):
         return
-    pruned = given.folder / f"{name}.{method}.{seed}.pruned.onnx"
+    pruned = given.folder / f"{name}.{method}.{seed}.{given.epochs}.{given.batch}.pruned.onnx"
     PRUNERS.get(method, by_importance)(teacher_path(name, given.folder), pruned, method, seed, given)
-    recipe = Recipe(epochs=given.epochs, seed=seed, **STUDENT)  # type: ignore[arg-type]
-    output = given.folder / f"{name}.{method}.{seed}.onnx"
+    recipe = Recipe(epochs=given.epochs, batch=given.batch, seed=seed, **STUDENT)  # type: ignore[arg-type]
+    output = given.folder / f"{name}.{method}.{seed}.{given.epochs}.{given.batch}.onnx"
     rows.add(trained(pruned, output, key, given, recipe, teacher=teacher_path(name, given.folder), scratch=method == "scratch"))
 
 
@@ -148,14 +150,15 @@ def run(module: str, *words: object) -> None:
                    env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"})  # fmt: skip
 
 
-def table(rows: list[dict[str, Any]], epochs: int) -> Iterator[str]:
-    """Markdown: mean accuracy of the seeds, its half spread, and what it lost against the teacher."""
+def table(rows: list[dict[str, Any]], epochs: int, batch: int) -> Iterator[str]:
+    """Markdown: mean accuracy of the seeds, the least and the highest, and what it lost against the teacher."""
     yield "| network | how | seeds | MACs | parameters | top-1 | lost | odd widths |"
     yield "|---|---|---|---|---|---|---|---|"
     for name in dict.fromkeys(row["network"] for row in rows):
         (teacher,) = [row for row in rows if row["network"] == name and row["method"] == "teacher"] or [None]
         for method in ("teacher", *METHODS):
-            mine = [r for r in rows if (r["network"], r["method"]) == (name, method) and (r["epochs"] == epochs or r is teacher)]
+            same = [row for row in rows if (row["network"], row["method"]) == (name, method)]
+            mine = [row for row in same if row is teacher or (row["epochs"], row.get("batch", BATCH)) == (epochs, batch)]
             if not mine or teacher is None:
                 continue
             tops = [100 * row["correct"] / row["images"] for row in mine]

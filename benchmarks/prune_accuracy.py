@@ -25,6 +25,7 @@ import edgevision
 from edgevision import ingest
 from edgevision.counting import count
 from edgevision.rewrite.prune.finetune.recipe import Recipe
+from edgevision.rewrite.prune.select import Scope
 from edgevision.rewrite.prune.widths import width_table
 
 SHARE = 0.5
@@ -32,8 +33,8 @@ TEACHER = {"lr": 0.15, "weight_decay": 1e-4, "shift": 1}
 STUDENT = {"lr": 0.1, "weight_decay": 1e-4, "shift": 1}
 TEACHER_EPOCHS = {"ghostnet": 6, "mobilenetv3": 10}
 BATCH = 128
-METHODS = ("l1", "taylor", "scratch", "random", "torch-pruning")
-"""l1, taylor, random: pruned by that importance and fine-tuned. scratch: the architecture of l1 with fresh weights.
+METHODS = ("l1", "uniform", "taylor", "scratch", "random", "torch-pruning")
+"""l1, taylor, random: pruned by that importance and fine-tuned. uniform: by l1, the same share of every layer. scratch: the architecture of l1 with fresh weights.
 torch-pruning: its group magnitude importance, within layers or across them, whichever comes nearest below half the MACs."""
 
 
@@ -106,8 +107,9 @@ def student(name: str, method: str, seed: int, given: argparse.Namespace, rows: 
 
 def by_importance(teacher: Path, pruned: Path, method: str, seed: int, given: argparse.Namespace) -> None:
     more = {"data": given.data} if method == "taylor" else {}
-    importance = "l1" if method == "scratch" else method
-    edgevision.prune(teacher, pruned, macs=SHARE, importance=importance, seed=seed, **more)  # type: ignore[arg-type]
+    importance = "l1" if method in ("scratch", "uniform") else method
+    scope: Scope = "uniform" if method == "uniform" else "global"
+    edgevision.prune(teacher, pruned, macs=SHARE, importance=importance, scope=scope, seed=seed, **more)  # type: ignore[arg-type]
 
 
 def by_torch_pruning(teacher: Path, pruned: Path, method: str, seed: int, given: argparse.Namespace) -> None:

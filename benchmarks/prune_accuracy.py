@@ -34,8 +34,9 @@ STUDENT = {"lr": 0.1, "weight_decay": 1e-4, "shift": 1}
 TEACHER_EPOCHS = {"ghostnet": 6, "mobilenetv3": 10}
 BATCH = 128
 METHODS = ("l1", "uniform", "taylor", "scratch", "random", "torch-pruning")
-"""l1, taylor, random: pruned by that importance and fine-tuned. uniform: by l1, the same share of every layer. scratch: the architecture of l1 with fresh weights.
-torch-pruning: its group magnitude importance, within layers or across them, whichever comes nearest below half the MACs."""
+"""l1, taylor, random: pruned by that importance and fine-tuned. uniform: by l1, the same share of every layer.
+scratch: the architecture of l1 with fresh weights. torch-pruning: its group magnitude importance, within layers or across
+them, whichever comes nearest below half the MACs."""
 
 
 def main() -> None:

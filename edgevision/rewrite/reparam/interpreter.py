@@ -1,22 +1,24 @@
 """Interpreter: an ONNX graph evaluated with numpy in float64 or float32, node by node.
 
-Convolutions and pools are computed here, because onnx.reference takes minutes for a network; every other operator is
-onnx.reference's. In float64 the weights are the file's, widened, and a Cast to float32 stays in float64.
+Convolutions and pools are computed here, because onnx.reference takes minutes for a network, and Erf, because it knows only
+float32; every other operator is onnx.reference's. In float64 the weights are the file's, widened, and a Cast to float32
+stays in float64.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
+from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-Array = npt.NDArray[Any]
+Array = NDArray[Any]
 Values = dict[str, Array]
 _WIDENED = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
@@ -118,10 +120,36 @@ def _attributes(node: NodeProto) -> dict[str, Any]:
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
-def _windows(
-    node: NodeProto, x: Array, kernel: tuple[int, ...], fill: float
-) -> Iterator[tuple[tuple[int, ...], Array]] | None:
-    """Each tap, and what all windows have there: [N, C, *output]. None: left to onnx.reference."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Windows:
+    """``padded`` [N, C, *space] and where the windows of a kernel lie in it."""
+
+    padded: Array
+    kernel: tuple[int, ...]
+    stride: Sequence[int]
+    dilation: Sequence[int]
+
+    @property
+    def count(self) -> list[int]:
+        """Windows along each axis."""
+        axes = zip(self.padded.shape[2:], self.kernel, self.stride, self.dilation, strict=True)
+        return [(n - (k - 1) * d - 1) // s + 1 for n, k, s, d in axes]
+
+    def taps(self) -> Iterator[tuple[tuple[int, ...], Array]]:
+        """Each tap, and what all windows have there: [N, C, *output]."""
+        for tap in np.ndindex(self.kernel):
+            places = zip(tap, self.dilation, self.count, self.stride, strict=True)
+            window = tuple(slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s in places)
+            yield tap, self.padded[(slice(None), slice(None), *window)]
+
+    def at(self, axis: int) -> NDArray[np.intp]:
+        """Positions [window, tap] along a spatial axis."""
+        windows, taps = np.arange(self.count[axis]), np.arange(self.kernel[axis])
+        return self.stride[axis] * windows[:, None] + self.dilation[axis] * taps
+
+
+def _windows(node: NodeProto, x: Array, kernel: tuple[int, ...], fill: float) -> _Windows | None:
+    """None: left to onnx.reference."""
     given = _attributes(node)
     rank = len(kernel)
     if given.get("auto_pad", b"NOTSET") != b"NOTSET" or given.get("ceil_mode", 0):
@@ -129,15 +157,11 @@ def _windows(
     stride, dilation = (given.get(name, [1] * rank) for name in ("strides", "dilations"))
     pads = given.get("pads", [0] * 2 * rank)
     padded = np.pad(x, [(0, 0), (0, 0), *zip(pads[:rank], pads[rank:], strict=True)], constant_values=fill)
-    count = [(padded.shape[a + 2] - (kernel[a] - 1) * dilation[a] - 1) // stride[a] + 1 for a in range(rank)]
+    return _Windows(padded=padded, kernel=kernel, stride=stride, dilation=dilation)
 
-    def taps() -> Iterator[tuple[tuple[int, ...], Array]]:
-        for tap in np.ndindex(kernel):
-            window = tuple(slice(t * d, t * d + (n - 1) * s + 1, s)
-                           for t, d, n, s in zip(tap, dilation, count, stride, strict=True))  # fmt: skip
-            yield tap, padded[(slice(None), slice(None), *window)]
 
-    return taps()
+MANY_TAPS = 49
+"""From here on a product for each channel takes less time than a pass over the tensor for each tap."""
 
 
 def _conv(node: NodeProto, inputs: list[Array]) -> Array | None:
@@ -146,16 +170,40 @@ def _conv(node: NodeProto, inputs: list[Array]) -> Array | None:
     windows = _windows(node, x, weight.shape[2:], 0.0)
     if windows is None:
         return None
-    result: Array | None = None
-    for tap, window in windows:
-        taken: Array = weight[np.index_exp[:, :] + tap]
-        if group == x.shape[1] == weight.shape[0]:
-            part = window * taken.reshape(1, -1, *[1] * (x.ndim - 2))
-        else:
-            part = _mixed(window, taken, group)
-        result = part if result is None else np.add(result, part, out=result)
-    if result is not None and len(inputs) > 2:
+    depthwise = group == x.shape[1] == weight.shape[0]
+    if depthwise and x.ndim == 4 and np.prod(windows.kernel) >= MANY_TAPS and np.isfinite(x).all():
+        result = _large_depthwise(windows, weight)
+    else:
+        result = _by_taps(windows, weight, group, depthwise=depthwise)
+    if len(inputs) > 2:
         result = result + inputs[2].reshape(1, -1, *[1] * (x.ndim - 2))
+    return result
+
+
+def _by_taps(windows: _Windows, weight: Array, group: int, *, depthwise: bool) -> Array:
+    result: Array | None = None
+    for tap, window in windows.taps():
+        taken: Array = weight[np.index_exp[:, :] + tap]
+        part = window * taken.reshape(1, -1, *[1] * (window.ndim - 2)) if depthwise else _mixed(window, taken, group)
+        result = part if result is None else np.add(result, part, out=result)
+    assert result is not None, "a kernel has taps"
+    return result
+
+
+def _large_depthwise(windows: _Windows, weight: Array) -> Array:
+    """Channel by channel, all rows of an output as one product: with the kernel's rows as bands of a matrix.
+
+    Zeros of that matrix meet every element, so all must be finite.
+    """
+    padded, (height, width) = windows.padded, windows.count
+    rows, columns = windows.at(0), windows.at(1)
+    result = np.empty((*padded.shape[:2], height, width), padded.dtype)
+    bands = np.zeros((windows.kernel[0], padded.shape[3], width), padded.dtype)
+    for channel in range(padded.shape[1]):
+        bands[:, columns.T, np.arange(width)] = weight[channel, 0][:, :, None]
+        for image in range(padded.shape[0]):
+            lines = padded[image, channel][rows].reshape(height, -1)
+            result[image, channel] = lines @ bands.reshape(-1, width)
     return result
 
 
@@ -198,7 +246,7 @@ def _average_pool(node: NodeProto, inputs: list[Array]) -> Array | None:
     windows = _windows(node, inputs[0], kernel, 0.0)
     if windows is None:
         return None
-    total: Array = np.add.reduce([part for _, part in windows])
+    total: Array = np.add.reduce([part for _, part in windows.taps()])
     return total / float(np.prod(kernel))
 
 
@@ -208,7 +256,7 @@ def _max_pool(node: NodeProto, inputs: list[Array]) -> Array | None:
     x = inputs[0]
     lowest = -np.inf if np.issubdtype(x.dtype, np.floating) else np.iinfo(x.dtype).min
     windows = _windows(node, x, tuple(_attributes(node)["kernel_shape"]), lowest)
-    return None if windows is None else np.max(np.stack([part for _, part in windows]), 0)
+    return None if windows is None else np.max(np.stack([part for _, part in windows.taps()]), 0)
 
 
 def _batch_norm(node: NodeProto, inputs: list[Array]) -> Array | None:
@@ -231,10 +279,30 @@ def _matmul(node: NodeProto, inputs: list[Array]) -> Array | None:
     return product
 
 
+def _erf(node: NodeProto, inputs: list[Array]) -> Array | None:
+    """onnx.reference 1.23 rounds it to float32."""
+    from scipy.special import erf
+
+    result: Array = erf(inputs[0])
+    return result
+
+
+def _gelu(node: NodeProto, inputs: list[Array]) -> Array | None:
+    x = inputs[0]
+    if _attributes(node).get("approximate", b"none") != b"none":
+        return None
+    from scipy.special import erf
+
+    result: Array = x / 2 * (1 + erf(x / np.sqrt(x.dtype.type(2))))
+    return result
+
+
 _FAST: dict[str, Callable[[NodeProto, list[Array]], Array | None]] = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "AveragePool": _average_pool,
+    "Erf": _erf,
+    "Gelu": _gelu,
     "MatMul": _matmul,
     "MaxPool": _max_pool,
     "BatchNormalization": _batch_norm,

@@ -114,8 +114,8 @@ def rebuild(expr: Expr, variables: Mapping[Any, Expr], load: Callable[[Buffer, S
             return tirx.Cast(e.ty, visit(e.value))
         if kind == "Select":
             return tirx.Select(visit(e.condition), visit(e.true_value), visit(e.false_value))
-        if kind == "Not":
-            return tirx.Not(visit(e.a))
+        if kind in ("Not", "BitwiseNot"):
+            return getattr(tirx, kind)(visit(e.a))
         if kind == "Call":
             return tvm.ir.Call(e.op, [visit(a) for a in e.args], e.attrs, ret_ty=e.ty)
         if kind == "Let":
@@ -141,6 +141,6 @@ def nodes(expr: Expr) -> Iterator[Expr]:
 
 
 _FIELDS = {
-    "TensorLoad": ("indices",), "Cast": ("value",), "Select": ("condition", "true_value", "false_value"), "Not": ("a",),
-    "Call": ("args",), "Let": ("value", "body"),
+    "TensorLoad": ("indices",), "Cast": ("value",), "Select": ("condition", "true_value", "false_value"),
+    "Not": ("a",), "BitwiseNot": ("a",), "Call": ("args",), "Let": ("value", "body"),
 }  # fmt: skip

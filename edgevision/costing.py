@@ -16,9 +16,8 @@ from edgevision.measure.modelled.mca import CPUS
 from edgevision.measure.modelled.pricing import ENTRY, RUNS, price_steps, steady
 from edgevision.measure.modelled.trace import trace
 from edgevision.modelled import ModelledCost
-from edgevision.pipeline import Options, read
+from edgevision.pipeline import Options, read, scheduled_for
 from edgevision.program import Program
-from edgevision.schedule.apply import schedule
 from edgevision.target import Target
 
 INSTRUCTIONS_PER_S = 1e6
@@ -47,7 +46,7 @@ def cost(
     progress("reading the model")
     model = read(source, options)
     progress("lowering and compiling")
-    program = schedule(lower(model), chosen, frozenset() if options.winograd else frozenset({"winograd"}))
+    program = scheduled_for(lower(model), chosen, model, options, progress)
     steps = tuple(call.step for call in program.calls)
     with tempfile.TemporaryDirectory(prefix="edgevision-") as folder:
         executable = _link(program, chosen, Path(folder))

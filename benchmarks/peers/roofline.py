@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.peers.priority import settle
+from edgevision.measure.cores import settle
 
 SOURCE = Path(__file__).with_name("roofline.c")
 GEMM = """
@@ -69,5 +69,5 @@ def _gemm(cores: Sequence[int], python: Path, nice: int) -> float | None:
 def _start(command: Sequence[str], cores: Sequence[int], nice: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
-        preexec_fn=partial(settle, cores, nice),
+        preexec_fn=partial(settle, nice, cores),
     )  # fmt: skip

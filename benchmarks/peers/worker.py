@@ -21,18 +21,9 @@ from typing import Any, TextIO
 import numpy as np
 
 from benchmarks.peers.case import Case, Run, Runtime
-from benchmarks.peers.priority import settle
+from edgevision.measure.cores import scheduled, settle
 
 UNTIMED = 2
-
-
-def scheduled_s() -> tuple[float, float]:
-    """Seconds that this process's threads have run, and have been ready to run while others did."""
-    ran = waited = 0
-    for path in Path("/proc/self/task").glob("*/schedstat"):
-        running, waiting, _ = map(int, path.read_text().split())
-        ran, waited = ran + running, waited + waiting
-    return ran / 1e9, waited / 1e9
 
 
 def peak_bytes() -> int:
@@ -54,14 +45,14 @@ def burst(run: Run, array: Any, runs: int) -> dict[str, Any]:
     """Seconds of each of ``runs`` runs, after the untimed ones, and how long the process ran and waited meanwhile."""
     for _ in range(UNTIMED):
         run(array)
-    ran, waited = scheduled_s()
+    ran, waited = scheduled()
     times = []
     for _ in range(runs):
         start = time.perf_counter()
         run(array)
         times.append(time.perf_counter() - start)
-    ran_by_now, waited_by_now = scheduled_s()
-    return {"seconds": times, "ran_s": ran_by_now - ran, "waited_s": waited_by_now - waited}
+    ran_by_now, waited_by_now = scheduled()
+    return {"seconds": times, "ran_s": (ran_by_now - ran) / 1e9, "waited_s": (waited_by_now - waited) / 1e9}
 
 
 def serve(runtime: Runtime, case: Case, folder: Path, threads: int, answers: TextIO) -> None:
@@ -105,7 +96,7 @@ def _answer(answers: TextIO, what: dict[str, Any]) -> None:
 
 
 def main(verb: str, source: str, case: str, folder: str, threads: str, cores: str, nice: str) -> None:
-    settle(map(int, cores.split(",")), int(nice))
+    settle(int(nice), [int(core) for core in cores.split(",")])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     module, _, name = source.partition(":")

@@ -8,7 +8,6 @@ The inputs are .npy files in FOLDER (in0.0.npy: input 0).
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,19 +20,11 @@ import numpy as np
 
 from edgevision import runtime
 from edgevision.errors import DeviceError, EdgevisionError
+from edgevision.measure.cores import scheduled, settle
 from edgevision.measure.interleaved import Turns
 from edgevision.measure.local import fetch
 
-AUTOGROUP = Path("/proc/self/autogroup")
 UNTIMED = 2
-
-
-def settle(nice: int) -> None:
-    """Priority ``nice`` for this process and for its group: sched(7), "The autogroup feature"."""
-    if nice:
-        os.setpriority(os.PRIO_PROCESS, 0, nice)
-        if AUTOGROUP.exists():
-            AUTOGROUP.write_text(str(nice), encoding="ascii")
 
 
 def answer(libraries: Sequence[Path], folder: Path, threads: int, turns: Turns) -> dict[str, Any]:
@@ -76,15 +67,6 @@ def burst(run: Callable[[], None], count: int) -> tuple[float, float, float]:
     ran_by_now, waited_by_now = scheduled()
     wanted = ran_by_now - ran + waited_by_now - waited
     return median(seconds), min(seconds), (waited_by_now - waited) / wanted if wanted else 0.0
-
-
-def scheduled() -> tuple[int, int]:
-    """Nanoseconds that this process's threads have run, and have been ready while others ran. proc(5), "schedstat"."""
-    ran = waited = 0
-    for path in Path("/proc/self/task").glob("*/schedstat"):
-        running, waiting, _ = map(int, path.read_text().split())
-        ran, waited = ran + running, waited + waiting
-    return ran, waited
 
 
 def main() -> int:

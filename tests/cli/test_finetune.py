@@ -19,7 +19,6 @@ from PIL import Image
 import edgevision
 from edgevision import finetuning, ingest
 from edgevision.cli.finetune import _progress
-from edgevision.cli.main import main
 from edgevision.errors import EdgevisionError, InputError
 from edgevision.finetuning import MissingTorchError, TorchDiffersError
 from edgevision.report.json import SCHEMA
@@ -27,6 +26,7 @@ from edgevision.rewrite.prune.finetune.checkpoint import CheckpointError
 from edgevision.rewrite.prune.finetune.recipe import Recipe
 from edgevision.rewrite.prune.finetune.training import Step
 from edgevision.zoo.saving import OutputError
+from tests.cli.conftest import Command
 from tests.rewrite.nets import Net
 
 CLASSES, SIDE = 4, 8
@@ -81,25 +81,9 @@ def pruned(teacher: Path, tmp_path: Path) -> Path:
     return path
 
 
-Command = Callable[..., tuple[str, str]]
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    def run(*words: object, status: int = 0) -> tuple[str, str]:
-        monkeypatch.setattr(sys, "argv", ["edgevision", "finetune", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        assert ended.value.code == status, printed.err
-        return printed.out, printed.err
-
-    return run
-
-
 def test_a_pruned_network_recovers(pruned: Path, teacher: Path, data: Path, tmp_path: Path, command: Command) -> None:
     output = tmp_path / "out.onnx"
-    out, err = command(pruned, "--teacher", teacher, "--data", data, "-o", output, "--from-scratch", "--json", *QUICK)
+    out, err = command("finetune", pruned, "--teacher", teacher, "--data", data, "-o", output, "--from-scratch", "--json", *QUICK)
     report = json.loads(out)
     jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(report)
     assert report["images"] == 64 and report["trained_on"] == 192 and report["recipe"]["epochs"] == 2
@@ -120,7 +104,7 @@ def test_a_pruned_network_recovers(pruned: Path, teacher: Path, data: Path, tmp_
 
 
 def test_the_table_says_which_to_keep(pruned: Path, data: Path, tmp_path: Path, command: Command) -> None:
-    out, _ = command(pruned, "--data", data, "-o", tmp_path / "out.onnx", "--from-scratch", "--limit", "64", *QUICK)
+    out, _ = command("finetune", pruned, "--data", data, "-o", tmp_path / "out.onnx", "--from-scratch", "--limit", "64", *QUICK)
     assert "teacher" not in out and "before" in out and "from scratch" in out
     assert "64 images that training did not see" in out
     assert "keep: " in out and str(tmp_path / "out.scratch.onnx") in out
@@ -184,7 +168,7 @@ def test_another_run_does_not_resume(pruned: Path, data: Path, tmp_path: Path) -
 def test_a_damaged_image_is_named_skipped_and_counted(pruned: Path, tmp_path: Path, command: Command) -> None:
     images = pictures(tmp_path / "images", 20, 0)
     (images / "1" / "3.png").write_bytes(b"no image")
-    out, err = command(pruned, "--data", images, "-o", tmp_path / "out.onnx", *QUICK)
+    out, err = command("finetune", pruned, "--data", images, "-o", tmp_path / "out.onnx", *QUICK)
     assert "skipped " in err and "3.png: " in err and "1 unreadable images skipped" in out
 
 

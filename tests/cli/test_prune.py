@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,6 @@ from onnx import numpy_helper
 
 import edgevision
 from edgevision import ingest, zoo
-from edgevision.cli.main import main
 from edgevision.counting import count
 from edgevision.errors import EdgevisionError, InputError
 from edgevision.pipeline import Options, compile_model
@@ -24,6 +21,7 @@ from edgevision.pruning import ConflictError
 from edgevision.report.json import SCHEMA
 from edgevision.rewrite.prune.latency import LatencyBudgetError
 from edgevision.zoo.saving import OutputError
+from tests.cli.conftest import Command
 from tests.measure.photographs import folder_of_images
 from tests.pages import save_model
 from tests.rewrite.nets import Net
@@ -37,24 +35,6 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "model.onnx"
 
 
-Command = Callable[..., tuple[str, str]]
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Runs `edgevision prune` and returns what it printed on stdout and stderr."""
-
-    def run(*words: object, status: int = 0) -> tuple[str, str]:
-        monkeypatch.setattr(sys, "argv", ["edgevision", "prune", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        assert ended.value.code == status, printed.err
-        return printed.out, printed.err
-
-    return run
-
-
 def widths(path: Path) -> dict[str, int]:
     proto = onnx.load(path)
     return {tensor.name: tensor.dims[0] for tensor in proto.graph.initializer if len(tensor.dims) == 4}
@@ -62,7 +42,7 @@ def widths(path: Path) -> dict[str, int]:
 
 def test_a_file_becomes_a_smaller_file(model: Path, tmp_path: Path, command: Command) -> None:
     out = tmp_path / "out.onnx"
-    printed, _ = command(model, "-o", out, "--keep", 0.5, "--input-shape", "1,3,32,32", "--explain")
+    printed, _ = command("prune", model, "-o", out, "--keep", 0.5, "--input-shape", "1,3,32,32", "--explain")
     assert "requested: 50.0% of the channels; achieved: 50.0%" in printed
     assert "10 channels stay: output 'scores' of the network" in printed
     assert printed.rstrip().endswith(str(out))
@@ -76,7 +56,7 @@ def test_the_report_fits_the_schema(model: Path, tmp_path: Path, command: Comman
     import jsonschema
 
     for words in (("--macs", 0.6), ("--lossless",)):
-        printed, _ = command(model, "-o", tmp_path / "out.onnx", "--input-shape", "1,3,32,32", "--json", *words)
+        printed, _ = command("prune", model, "-o", tmp_path / "out.onnx", "--input-shape", "1,3,32,32", "--json", *words)
         report = json.loads(printed)
         jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(report)
         assert report["kind"] == "pruning"
@@ -91,7 +71,7 @@ def test_lossless_says_what_it_found(model: Path, tmp_path: Path, command: Comma
     tensor.CopyFrom(numpy_helper.from_array(weight, "pointwise"))
     onnx.save(proto, model)
     out = tmp_path / "out.onnx"
-    printed, _ = command(model, "-o", out, "--lossless", "--input-shape", "1,3,32,32")
+    printed, _ = command("prune", model, "-o", out, "--lossless", "--input-shape", "1,3,32,32")
     assert "8 dead channels removed" in printed and "1 dead channels stay" in printed
     assert "nearly dead: 9 of 32 filters" in printed
     feeds = {"image": np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)}
@@ -127,18 +107,19 @@ WRONG = {
 def test_bad_input_is_one_line_and_writes_nothing(
     words: tuple[str, ...], said: str, model: Path, command: Command
 ) -> None:
-    _, error = command(model, "-o", model.parent / "out.onnx", "--input-shape", "1,3,32,32", *words, status=2)
+    _, error = command("prune", model, "-o", model.parent / "out.onnx", "--input-shape", "1,3,32,32", *words, status=2)
     assert said in error
     assert [path.name for path in model.parent.iterdir()] == ["model.onnx"]
 
 
 def test_images_that_do_not_fit_or_are_of_one_class(model: Path, tmp_path: Path, command: Command) -> None:
     words = ("-o", tmp_path / "out.onnx", "--input-shape", "1,3,32,32", "--keep", 0.5, "--importance", "taylor", "--data")
-    _, error = command(model, *words, folder_of_images(tmp_path / "one", classes=1, size=(32, 32)), status=2)
+    _, error = command("prune", model, *words, folder_of_images(tmp_path / "one", classes=1, size=(32, 32)), status=2)
     assert "class" in error
-    _, error = command(model, *words, folder_of_images(tmp_path / "many", classes=11, per_class=2, size=(32, 32)), status=2)
+    many = folder_of_images(tmp_path / "many", classes=11, per_class=2, size=(32, 32))
+    _, error = command("prune", model, *words, many, status=2)
     assert "the labels go up to 10, but the network scores 10 classes" in error
-    _, error = command(model, *words, tmp_path / "none", status=2)
+    _, error = command("prune", model, *words, tmp_path / "none", status=2)
     assert "none" in error
     assert not (tmp_path / "out.onnx").exists()
 
@@ -147,7 +128,7 @@ def test_an_unreadable_image_is_named_skipped_and_counted(model: Path, tmp_path:
     folder = folder_of_images(tmp_path / "images", per_class=4, size=(32, 32))
     (folder / "2" / "1.png").write_bytes(b"not a picture")
     words = ("-o", tmp_path / "out.onnx", "--input-shape", "1,3,32,32", "--keep", 0.5, "--importance", "taylor")
-    _, error = command(model, *words, "--data", folder)
+    _, error = command("prune", model, *words, "--data", folder)
     assert "skipped" in error and "1.png" in error and "1 unreadable images skipped" in error
     assert (tmp_path / "out.onnx").exists()
 
@@ -203,11 +184,11 @@ def test_a_pruned_network_compiles_and_verifies(name: str, tmp_path: Path) -> No
 
 def test_a_latency_that_cannot_be_measured_or_is_none(model: Path, command: Command) -> None:
     shape = ("--input-shape", "1,3,32,32")
-    _, error = command(model, "-o", model.parent / "o.onnx", *shape, "--latency", "1ms", "--target", "arm64", status=2)
+    _, error = command("prune", model, "-o", model.parent / "o.onnx", *shape, "--latency", "1ms", "--target", "arm64", status=2)
     assert "arm64 has no latency in milliseconds here" in error
-    _, error = command(model, "-o", model.parent / "o.onnx", *shape, "--latency", "0ms", status=2)
+    _, error = command("prune", model, "-o", model.parent / "o.onnx", *shape, "--latency", "0ms", status=2)
     assert "positive time" in error
-    _, error = command(model, "-o", model.parent / "o.onnx", *shape, "--latency", "soon", status=2)
+    _, error = command("prune", model, "-o", model.parent / "o.onnx", *shape, "--latency", "soon", status=2)
     assert "12ms" in error
 
 
@@ -244,11 +225,6 @@ def test_compile_prunes_on_the_way(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("said", ["macs", "macs=2", "macs=x", "latency=12ms", "flops=0.5"])
-def test_compile_refuses_a_share_that_is_none(
-    said: str, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["edgevision", "compile", str(model), "--prune", said])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert f"--prune {said}: give keep=, macs= or params=" in capsys.readouterr().err
+def test_compile_refuses_a_share_that_is_none(said: str, model: Path, command: Command) -> None:
+    _, error = command("compile", model, "--prune", said, status=2)
+    assert f"--prune {said}: give keep=, macs= or params=" in error

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +14,16 @@ from onnx import TensorProto
 from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_tensor_value_info
 
 from edgevision import target as targets
-from edgevision.cli.main import main
 from edgevision.report.json import SCHEMA
 from edgevision.tune.network import CannotTuneError, check
 from edgevision.tuning_log import FILE, PROVENANCE, folder_name
+from tests.cli.conftest import Command
 from tests.pages import save_model
 
-Command = Callable[..., tuple[str, str]]
 
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Runs `edgevision` in the test's folder and returns what it printed on stdout and stderr."""
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-
-    def run(*words: object, status: int = 0) -> tuple[str, str]:
-        monkeypatch.setattr(sys, "argv", ["edgevision", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        assert ended.value.code == status, printed.err
-        return printed.out, printed.err
-
-    return run
 
 
 def fits(document: dict[str, Any]) -> dict[str, Any]:

@@ -109,6 +109,11 @@ def reference_conv(
 def run(case: Case, target: Target = NATIVE) -> tuple[Scheduled, np.ndarray]:
     """Schedule for ``target`` (whose code this machine can run), compile, call once."""
     scheduled = schedule_workload(case.func, target)
+    return scheduled, outcome(case, scheduled, target)
+
+
+def outcome(case: Case, scheduled: Scheduled, target: Target) -> np.ndarray:
+    """What ``scheduled`` makes of the case's operands; scratch holds NaN before."""
     with tvm.transform.PassContext(config=dict(BUILD_OPTIONS)):
         built = tvm.compile(
             tvm.IRModule({"k": scheduled.func.with_attr("global_symbol", "k")}), target=llvm_target(target)
@@ -117,7 +122,8 @@ def run(case: Case, target: Target = NATIVE) -> tuple[Scheduled, np.ndarray]:
     result = tvm.runtime.tensor(np.full(case.expected.shape, np.nan, np.float32))
     scratch = [tvm.runtime.tensor(np.full(s, np.nan, np.float32)) for s in scheduled.scratch]
     built["k"](*(tvm.runtime.tensor(np.ascontiguousarray(a)) for a in operands), result, *scratch)
-    return scheduled, result.numpy()
+    found: np.ndarray = result.numpy()
+    return found
 
 
 def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:

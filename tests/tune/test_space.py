@@ -8,18 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tvm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tvm import te
 
-from edgevision.link.codegen import BUILD_OPTIONS, llvm_target
 from edgevision.schedule.apply import realize, schedule_workload, space
 from edgevision.schedule.identity import identify
 from edgevision.schedule.scheduled import Scheduled
 from edgevision.target import Target, load
 from edgevision.tuning_log import Choice
-from tests.schedule.workloads import NATIVE, Case, convolution, prim_func, product, relative_error
+from tests.schedule.workloads import NATIVE, Case, convolution, outcome, prim_func, product, relative_error
 
 NARROW = replace(load("x86_64"), name="narrow")
 ARMS_SHAPE = replace(NARROW, vector_bits=128, vector_registers=32)
@@ -46,15 +44,7 @@ def result(case: Case, target: Target, choice: Choice) -> tuple[Scheduled, np.nd
     scheduled = realize(choice, case.func, target)
     assert scheduled is not None
     assert scheduled.choice == choice
-    with tvm.transform.PassContext(config=dict(BUILD_OPTIONS)):
-        built = tvm.compile(
-            tvm.IRModule({"k": scheduled.func.with_attr("global_symbol", "k")}), target=llvm_target(target)
-        )
-    operands = [scheduled.relay[i](a) if i in scheduled.relay else a for i, a in enumerate(case.operands)]
-    out = tvm.runtime.tensor(np.full(case.expected.shape, np.nan, np.float32))
-    scratch = [tvm.runtime.tensor(np.full(s, np.nan, np.float32)) for s in scheduled.scratch]
-    built["k"](*(tvm.runtime.tensor(np.ascontiguousarray(a)) for a in operands), out, *scratch)
-    return scheduled, out.numpy()
+    return scheduled, outcome(case, scheduled, target)
 
 
 def check(case: Case, target: Target, choices: list[Choice]) -> None:

@@ -9,12 +9,12 @@ import sys
 import pytest
 
 from benchmarks.peers.child import CHECKOUT
-from benchmarks.peers.priority import AUTOGROUP
+from edgevision.measure.cores import AUTOGROUP
 
 SETTLE = """
 import os
-from benchmarks.peers.priority import AUTOGROUP, settle
-settle([{core}], {nice})
+from edgevision.measure.cores import AUTOGROUP, settle
+settle({nice}, [{core}])
 print(os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0))
 print(AUTOGROUP.read_text().split()[-1])
 """

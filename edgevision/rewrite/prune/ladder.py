@@ -46,6 +46,11 @@ class Ladder:
         pairs = zip(self.cells, self.rungs[rung], strict=True)
         return tuple(each for cell, kept in pairs for each in cell[: len(cell) - kept])
 
+    def step(self, rung: int) -> tuple[int, ...]:
+        """The classes that ``rung`` keeps no longer, of those on the rung above."""
+        gone = set(self.removed(rung - 1))
+        return tuple(each for each in self.removed(rung) if each not in gone)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:

@@ -82,6 +82,22 @@ def test_global_takes_from_where_little_is_lost() -> None:
     assert [(w.before, w.after) for w in even.widths[:2]] == [(32, 16), (32, 16)]
 
 
+def test_global_does_not_empty_the_layers_with_dear_channels() -> None:
+    """A channel of the wide layers saves a quarter of a narrow one's, and is a quarter of the loss."""
+    pruned = prune(chain(64, 16, 64, 16, 64), 0.4, measure="macs", importance=lambda each: np.ones(len(each.weight)))
+    assert [width.after for width in pruned.widths[:5]] == [56, 8, 32, 8, 56]
+
+
+def test_importance_decides_how_wide_a_layer_stays() -> None:
+    def one_filter_matters(each: Filters) -> np.ndarray:  # type: ignore[type-arg]
+        rows = np.ones(len(each.weight))
+        rows[0] = 1.0 if each.weight.shape[1] == 3 else 1000.0
+        return rows
+
+    first, second = (width.after for width in prune(chain(32, 32, 32), 0.6, importance=one_filter_matters).widths[:2])
+    assert second < first
+
+
 @pytest.mark.parametrize("scope", ["global", "uniform"])
 @pytest.mark.parametrize("measure", ["macs", "params", "keep"])
 def test_a_budget_is_kept(measure: str, scope: str) -> None:

@@ -1,4 +1,4 @@
-"""Transport: how files and commands reach a device. This machine, ssh and adb are one to whoever measures.
+"""Transport: how files and commands reach a device. This machine, ssh, adb and qemu are one to whoever measures.
 
     with transport.open() as workspace:
         bench = workspace.push(artifact.bench)
@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from edgevision.errors import DeviceError
-from edgevision.latency import DeviceInfo
+from edgevision.latency import DeviceInfo, How
 
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
@@ -43,6 +43,11 @@ class LostDeviceError(DeviceError):
 class Workspace(Protocol):
     """A folder on a device, ours alone while it is open; processes that we started there end with it."""
 
+    @property
+    def info(self) -> DeviceInfo:
+        """As the device describes itself; known from opening on."""
+        ...
+
     def push(self, path: Path) -> str:
         """Where the file lies on the device. A file that is there already, by its hash, is not sent again.
 
@@ -65,10 +70,18 @@ class Workspace(Protocol):
 
 
 class Transport(Protocol):
-    """Reaches one device."""
+    """Reaches one device. ``cores`` are its named sets ("big", "little"); ``how`` is what a time from it would be."""
 
     @property
-    def info(self) -> DeviceInfo: ...
+    def name(self) -> str: ...
+
+    @property
+    def how(self) -> How:
+        """ "measured", or "emulated": then it has outputs, but no times (`check_timed`)."""
+        ...
+
+    @property
+    def cores(self) -> Mapping[str, tuple[int, ...]]: ...
 
     def open(self) -> AbstractContextManager[Workspace]:
         """Wait for the device's lock, then make a folder there; both are given up at the end, whatever happened.
@@ -76,3 +89,12 @@ class Transport(Protocol):
         Raises: LostDeviceError.
         """
         ...
+
+
+def check_timed(transport: Transport) -> None:
+    """Raises: DeviceError, when ``transport`` leads to an emulator, whose times say nothing about the device."""
+    if transport.how != "measured":
+        raise DeviceError(
+            f"device {transport.name} is emulated: its times say nothing about real ones. `edgevision cost` models the "
+            "cycles of 64-bit ARM code; name a device that is reached by local, ssh or adb for a time"
+        )

@@ -1,0 +1,56 @@
+"""Devices by name, from a file (`edgevision.device_file`) or this machine: what leads to each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from edgevision import device_file
+from edgevision.device_file import DeviceEntry
+from edgevision.errors import UnknownNameError
+from edgevision.measure.attended import TERMS, Terms, say_nothing
+from edgevision.measure.local_transport import LocalTransport
+from edgevision.measure.transport import Transport
+
+LOCAL = DeviceEntry(name="local", transport="local", target="native")
+"""This machine, which needs no entry; a file may have one of this name in its place."""
+
+
+def entries(file: Path | None = None) -> tuple[DeviceEntry, ...]:
+    """The devices of ``file``, or of the one that is found without it (`edgevision.device_file.find`), and this machine.
+
+    Raises: DeviceFileError, UnknownNameError.
+    """
+    path = device_file.find(file)
+    listed = device_file.read(path) if path else ()
+    return listed if LOCAL.name in [each.name for each in listed] else (LOCAL, *listed)
+
+
+def entry(name: str, file: Path | None = None) -> DeviceEntry:
+    """The device called ``name``.
+
+    Raises: UnknownNameError, and as `entries`.
+    """
+    known = {each.name: each for each in entries(file)}
+    if name not in known:
+        raise UnknownNameError("device", name, tuple(known))
+    return known[name]
+
+
+def load(
+    name: str, file: Path | None = None, *, told: Callable[[str], None] = say_nothing, terms: Terms = TERMS
+) -> Transport:
+    """What leads to the device called ``name``; nothing is connected yet. ``told`` hears who has a device that is waited for.
+
+    Raises: UnknownNameError, and as `entries`.
+    """
+    return transport(entry(name, file), told=told, terms=terms)
+
+
+def transport(found: DeviceEntry, *, told: Callable[[str], None] = say_nothing, terms: Terms = TERMS) -> Transport:
+    """What leads to the device ``found``."""
+    local = LocalTransport(
+        name=found.name, lock=found.lock, environment=found.environment, cores=found.cores, terms=terms, told=told
+    )
+    return replace(local, folder=Path(found.folder).expanduser()) if found.folder else local

@@ -1,24 +1,35 @@
 /* Runs a compiled network and prints what was measured as one JSON object: {"abi", "name", "target", "model_sha256", "threads",
- * "warmup", "create_ns", "first_run_ns", "samples_ns": [...], "steps": [{"name", "ns"}], "peak_rss_bytes"}.
+ * "warmup", "create_ns", "first_run_ns", "samples_ns": [...], "waited_ns": [...], "threads_ran_ns", "threads_waited_ns", "elapsed_ns",
+ * "asleep_ns", "steps": [{"name", "ns"}], "peak_rss_bytes"}.
+ *
+ * "waited_ns": for how long of each sample, or of the microseconds since the one before, the calling thread was ready to run while
+ * others ran on its core; the two sums are those of all threads over all samples, "elapsed_ns" is the time that these took together,
+ * "asleep_ns" for how long the device was suspended meanwhile. Empty, or null, where the system does not say.
  *
  * One source, two programs: linked with the network's own object code (then static, with nothing to install), or, with
  * EV_BENCH_DLOPEN defined, a runner whose first argument is the .so. Needs no /tmp, no locale and no /proc.
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "edgevision.h"
+#include "waiting.h"
 
 #ifdef EV_BENCH_DLOPEN
 #include <dlfcn.h>
 #define USAGE_MODEL " MODEL.so"
+#define USAGE_OWN_PAGES ""
 #else
+#include "own_pages.h"
+#define USAGE_OWN_PAGES " [--own-pages]"
 #define USAGE_MODEL ""
 #endif
 
@@ -31,7 +42,7 @@ typedef struct {
     long runs, warmup;
     uint64_t seed;
     double min_seconds;
-    bool profile;
+    bool profile, own_pages;
     int n_inputs, n_outputs;
     const char *inputs[MOST_FILES], *outputs[MOST_FILES];
 } arguments;
@@ -45,7 +56,7 @@ static _Noreturn void fail(int code, const char *what, const char *which, const 
 
 static _Noreturn void usage(const char *program, const char *complaint, const char *which) {
     fprintf(stderr, "%s%s%s; usage: %s" USAGE_MODEL " [--threads N] [--cores 0,1] [--runs N] [--warmup N] [--min-seconds S] "
-            "[--input FILE]... [--output FILE]... [--profile] [--seed N]\n", complaint, *which ? " " : "", which, program);
+            "[--input FILE]... [--output FILE]... [--profile] [--seed N]" USAGE_OWN_PAGES "\n", complaint, *which ? " " : "", which, program);
     exit(EXIT_USAGE);
 }
 
@@ -100,6 +111,9 @@ static arguments read_arguments(int argc, char **argv) {
     while (at < argc) {
         const char *option = argv[at++];
         if (!strcmp(option, "--profile")) args.profile = true;
+#ifndef EV_BENCH_DLOPEN
+        else if (!strcmp(option, "--own-pages")) args.own_pages = true;
+#endif
         else {
             read_option(&args, option, at < argc ? argv[at] : NULL);
             at++;
@@ -126,11 +140,13 @@ static const ev_api *open_network(const arguments *args) {
     return api;
 }
 
-static uint64_t now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+static uint64_t clock_ns(clockid_t clock) {
+    struct timespec now = {0};
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
+
+static uint64_t now_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
 
 static ev_session *open_session(const ev_api *api, const arguments *args, uint64_t *took_ns) {
     const ev_options options = {
@@ -286,33 +302,83 @@ static void print_text(const char *key, const char *text) {
     printf(", ");
 }
 
-static long measure(const ev_api *api, ev_session *session, const arguments *args, void *const *inputs, void *const *outputs, uint64_t *samples) {
-    const uint64_t until = now_ns() + (uint64_t)(args->min_seconds * 1e9);
-    long count = 0;
-    while (count < MOST_SAMPLES && (count < args->runs || now_ns() < until)) samples[count++] = run_once(api, session, inputs, outputs);
-    return count;
+/* --- samples ---------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    long count;
+    uint64_t *ns, *waited_ns;
+    schedule threads;
+    uint64_t elapsed_ns, asleep_ns;
+    bool waiting_known, sleep_known;
+} measured;
+
+static measured measure(const ev_api *api, ev_session *session, const arguments *args, void *const *inputs, void *const *outputs) {
+    const int file = open_schedule("/proc/thread-self/schedstat");
+    measured got = {.ns = allocate(MOST_SAMPLES * sizeof *got.ns), .waited_ns = allocate(MOST_SAMPLES * sizeof *got.waited_ns)};
+    const schedule threads = read_threads();
+    const uint64_t with_sleep = clock_ns(CLOCK_BOOTTIME), start = now_ns(), until = start + (uint64_t)(args->min_seconds * 1e9);
+    schedule before = read_schedule(file);
+    got.waiting_known = before.known;
+    while (got.count < MOST_SAMPLES && (got.count < args->runs || now_ns() < until)) {
+        got.ns[got.count] = run_once(api, session, inputs, outputs);
+        const schedule after = read_schedule(file);
+        got.waited_ns[got.count++] = after.waited_ns - before.waited_ns;
+        before = after;
+    }
+    got.elapsed_ns = now_ns() - start;
+    const uint64_t with_sleep_ns = clock_ns(CLOCK_BOOTTIME) - with_sleep;
+    got.sleep_known = with_sleep != 0;
+    got.asleep_ns = with_sleep_ns > got.elapsed_ns ? with_sleep_ns - got.elapsed_ns : 0;
+    const schedule threads_after = read_threads();
+    got.threads = (schedule){threads_after.ran_ns - threads.ran_ns, threads_after.waited_ns - threads.waited_ns, threads.known};
+    if (file >= 0) close(file);
+    return got;
+}
+
+static void print_numbers(const char *key, const uint64_t *numbers, long count) {
+    printf("\"%s\": [", key);
+    for (long i = 0; i < count; i++) printf("%s%" PRIu64, i ? ", " : "", numbers[i]);
+    printf("], ");
+}
+
+static void print_known(const char *key, bool known, uint64_t number) {
+    printf("\"%s\": ", key);
+    if (known) printf("%" PRIu64 ", ", number);
+    else printf("null, ");
+}
+
+static void print_measured(const measured *got) {
+    print_numbers("samples_ns", got->ns, got->count);
+    print_numbers("waited_ns", got->waited_ns, got->waiting_known ? got->count : 0);
+    print_known("threads_ran_ns", got->threads.known, got->threads.ran_ns);
+    print_known("threads_waited_ns", got->threads.known, got->threads.waited_ns);
+    print_known("elapsed_ns", true, got->elapsed_ns);
+    print_known("asleep_ns", got->sleep_known, got->asleep_ns);
 }
 
 int main(int argc, char **argv) {
     const arguments args = read_arguments(argc, argv);
+#ifndef EV_BENCH_DLOPEN
+    if (args.own_pages && !own_pages()) fail(EXIT_DEVICE, "no memory for pages of its own", "", strerror(errno));
+#endif
     const ev_api *api = open_network(&args);
     const ev_model *model = api->describe();
     void **inputs = make_inputs(model, &args), **outputs = make_outputs(model, &args);
-    uint64_t create_ns, *samples = allocate(MOST_SAMPLES * sizeof *samples);
+    uint64_t create_ns;
     ev_session *session = open_session(api, &args, &create_ns);
     const uint64_t first_run_ns = run_once(api, session, inputs, outputs);
     for (long i = 0; i < args.warmup; i++) run_once(api, session, inputs, outputs);
-    const long count = measure(api, session, &args, inputs, outputs, samples);
+    const measured got = measure(api, session, &args, inputs, outputs);
     for (int i = 0; i < args.n_outputs; i++) write_file(args.outputs[i], &model->outputs[i], outputs[i]);
 
     printf("{\"abi\": %u, ", (unsigned)model->abi);
     print_text("name", model->name);
     print_text("target", model->target);
     print_text("model_sha256", model->model_sha256);
-    printf("\"threads\": %d, \"warmup\": %ld, \"create_ns\": %" PRIu64 ", \"first_run_ns\": %" PRIu64 ", \"samples_ns\": [",
+    printf("\"threads\": %d, \"warmup\": %ld, \"create_ns\": %" PRIu64 ", \"first_run_ns\": %" PRIu64 ", ",
            (int)api->threads(session), args.warmup, create_ns, first_run_ns);
-    for (long i = 0; i < count; i++) printf("%s%" PRIu64, i ? ", " : "", samples[i]);
-    printf("], \"steps\": [");
+    print_measured(&got);
+    printf("\"steps\": [");
     if (args.profile) print_steps(api, session, inputs, outputs);
     printf("], \"peak_rss_bytes\": ");
     print_peak_rss();

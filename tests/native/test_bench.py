@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,11 @@ KEYS = [
     "create_ns",
     "first_run_ns",
     "samples_ns",
+    "waited_ns",
+    "threads_ran_ns",
+    "threads_waited_ns",
+    "elapsed_ns",
+    "asleep_ns",
     "steps",
     "peak_rss_bytes",
 ]
@@ -88,6 +94,33 @@ def test_what_it_prints(folder: Path, network: str) -> None:
     assert all(step["ns"] > 0 for step in result["steps"])
     assert result["create_ns"] > 0 and result["first_run_ns"] > 0 and min(result["samples_ns"]) > 0
     assert 100_000 < result["peak_rss_bytes"] < 100_000_000
+
+
+def test_how_long_the_threads_waited(folder: Path) -> None:
+    """A bench that shares its only core with a busy process waits for about as long as it runs; the sum is over all threads."""
+    core = str(min(os.sched_getaffinity(0)))
+    pinned = ["taskset", "-c", core]
+    with subprocess.Popen([*pinned, sys.executable, "-c", "while True: pass"]) as busy:
+        done = subprocess.run(
+            [*pinned, folder / "bench", "--threads", "1", "--min-seconds", "0.4"], capture_output=True, text=True, timeout=60
+        )
+        busy.kill()
+    result = json.loads(done.stdout)
+    assert len(result["waited_ns"]) == len(result["samples_ns"])
+    assert sum(result["waited_ns"]) > 0.05 * sum(result["samples_ns"])
+    assert sum(result["waited_ns"]) <= result["threads_waited_ns"] < result["elapsed_ns"]
+    assert sum(result["samples_ns"]) <= result["elapsed_ns"] and result["asleep_ns"] < 1e6
+
+
+def test_the_same_results_from_pages_of_its_own(folder: Path, tmp_path: Path) -> None:
+    for number, options in enumerate(([], ["--own-pages"])):
+        done = run(folder, *options, "--output", tmp_path / str(number), network="")
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
+
+
+def test_a_library_has_no_pages_of_its_own(folder: Path) -> None:
+    assert "unknown option --own-pages" in run(folder, "--own-pages", "1").stderr
 
 
 def test_no_steps_unless_asked_for(folder: Path) -> None:

@@ -34,6 +34,7 @@ from edgevision.pruned_model import PruneOptions, pruned_model
 from edgevision.report import manifest
 from edgevision.rewrite.reparam import reparameterize
 from edgevision.schedule.apply import schedule
+from edgevision.schedule.gpu.apply import schedule as schedule_for_device
 from edgevision.target import Target
 from edgevision.tune import network as tuner
 from edgevision.tune.session import Budget, Report, State
@@ -205,7 +206,9 @@ def _compile_for(
 
 
 def scheduled_for(program: Program, target: Target, model: Model, options: Options, progress: Progress) -> Program:
-    """By the tuning logs where they know a workload, else by default."""
+    """By the tuning logs where they know a workload, else by default; devices have no logs."""
+    if target.is_device:
+        return schedule_for_device(program, target)
     if options.tune:
         settings = tuner.Options(
             budget=Budget(trials=options.tune), threads=options.threads or 1, excluded=_excluded(options)

@@ -12,6 +12,10 @@ from edgevision.tensor import TensorSpec
 from edgevision.tvm_without_torch import tvm
 
 
+GROUPS, GROUP_SIZE = "ev.groups", "ev.group_size"
+"""Attributes of a function that is a device kernel: how many work groups it is launched with, and how many work items each has."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
     """One tensor of the program: where it lives and its dense row-major shape.

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgevision import host, target_file
 from edgevision.errors import InputError, TargetFileError, UnknownNameError
 
-KINDS = ("llvm",)
+KINDS = ("llvm", "opencl")
 ARCHES = {"x86_64": "x86_64", "aarch64": "aarch64", "arm": "arm", "armv7a": "arm"}  # first word of a triple -> arch
 MAX_CORES = 64  # EV_MAX_THREADS of edgevision.h
 
@@ -25,6 +25,10 @@ class Target:
     that schedules tile for; ``l2_bytes`` is per core. ``page_bytes`` is the alignment of the library's segments, and so
     the largest page of a system that loads it. ``emulator`` names the program and ``emulator_cpu`` its CPU that run the
     result for correctness, with the C library under ``sysroot``: all are "" where this machine runs it itself.
+
+    Of a ``kind`` other than "llvm", ``triple`` and what follows from it describe the host, while ``vector_bits`` and
+    ``vector_registers`` are one work item's: the widest vector that pays, and how many of them it keeps without spilling.
+    ``work_group`` is the most work items of a group, ``work_items`` how many a kernel needs at least to keep the device busy.
     """
 
     name: str
@@ -44,6 +48,13 @@ class Target:
     emulator: str
     emulator_cpu: str
     sysroot: str
+    work_group: int = 0
+    work_items: int = 0
+
+    @property
+    def is_device(self) -> bool:
+        """Whether kernels run on another device than the CPU that calls them, which all other fields describe then."""
+        return self.kind != "llvm"
 
     @property
     def arch(self) -> str:
@@ -140,6 +151,12 @@ def fault(target: Target) -> str:
         (_is_power_of_two(bits, at_least=64), f"vector_bits {bits} is not 64 times a power of two"),
         (registers > 0, f"vector_registers {registers} is not positive"),
         (target.l2_bytes > 0, f"l2_bytes {target.l2_bytes} is not positive"),
+        (
+            not target.is_device or _is_power_of_two(target.work_group, at_least=1),
+            f"work_group {target.work_group} is not a power of two",
+        ),
+        (not target.is_device or target.work_items > 0, f"work_items {target.work_items} is not positive"),
+        (not target.is_device or bits <= 512, f"vector_bits {bits} is more than the 16 floats of OpenCL's widest vector"),
     )
     return next((reason for holds, reason in checks if not holds), "")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -30,6 +31,9 @@ def read(path: Path, directory: Path, record: type) -> dict[str, Any]:
     """
     table = _with_base(path, directory)
     table.setdefault("runner_zig_target", table.get("zig_target"))
+    for each in fields(record):
+        if each.default is not MISSING:
+            table.setdefault(each.name, each.default)
     kinds = get_type_hints(record)
     del kinds["name"]
     for key in table:

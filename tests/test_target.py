@@ -11,7 +11,7 @@ import edgevision
 from edgevision import host, target
 from edgevision.errors import InputError, TargetFileError, UnknownNameError, UnsupportedError
 
-NAMES = ("arm64", "arm64-android", "armv7", "native", "x86_64")
+NAMES = ("arm64", "arm64-android", "armv7", "native", "opencl", "x86_64")
 WHOLE = """
 description = "a board"
 kind = "llvm"

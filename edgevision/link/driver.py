@@ -26,31 +26,33 @@ _DL_CODES = {"i": 0, "u": 1, "f": 2, "b": 6}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """All constants in one blob, each at a 64-byte boundary."""
+    """All constants in one blob."""
 
     blob: bytes
     offsets: tuple[int, ...]
 
 
-def pack_weights(arrays: Sequence[np.ndarray]) -> Weights:
-    """Arrays with the same bytes share a place."""
+def pack_weights(arrays: Sequence[np.ndarray], alignment_bytes: int = ALIGNMENT_BYTES) -> Weights:
+    """Arrays with the same bytes share a place; places are multiples of ``alignment_bytes``."""
     blob, offsets, seen = bytearray(), [], {}
     for array in arrays:
         content = np.ascontiguousarray(array).tobytes()
         if content not in seen:
-            blob += bytes(-len(blob) % ALIGNMENT_BYTES)
+            blob += bytes(-len(blob) % alignment_bytes)
             seen[content] = len(blob)
             blob += content
         offsets.append(seen[content])
     return Weights(blob=bytes(blob), offsets=tuple(offsets))
 
 
-def weights_source(blob: Path) -> str:
-    """Assembler that puts the file ``blob`` into read-only data as ``ev_weights``."""
-    return (
-        '.section .rodata.ev_weights, "a"\n.balign 64\n.globl ev_weights\n.hidden ev_weights\nev_weights:\n'
-        f'.incbin {json.dumps(str(blob))}\n.byte 0\n.section .note.GNU-stack, ""\n'
-    )
+def embedded_source(**files: Path) -> str:
+    """Assembler that puts each file into read-only data under its name, a zero byte behind it."""
+    parts = [
+        f'.section .rodata.{name}, "a"\n.balign 64\n.globl {name}\n.hidden {name}\n{name}:\n'
+        f".incbin {json.dumps(str(path))}\n.byte 0\n"
+        for name, path in files.items()
+    ]
+    return "".join(parts) + '.section .note.GNU-stack, ""\n'
 
 
 def driver_source(
@@ -69,7 +71,7 @@ def driver_source(
     operands: list[str] = []
     for call in program.calls:
         steps.append(
-            f"    {{{_text(call.step.name)}, {SYMBOL_PREFIX}{call.function}, {len(operands)}, {len(call.args)}}},"
+            f"    {{{literal(call.step.name)}, {SYMBOL_PREFIX}{call.function}, {len(operands)}, {len(call.args)}}},"
         )
         operands += [_operand(v, memory, weights, tables) for v in call.args]
     kernels = sorted({c.function for c in program.calls})
@@ -78,22 +80,34 @@ def driver_source(
         'extern const unsigned char ev_weights[] __attribute__((visibility("hidden")));',
         *(f"int32_t {SYMBOL_PREFIX}{k}(void *, ev_any *, int32_t, ev_any *);" for k in kernels),
         *tables.lines,
-        _array("ev_operand", "operands", [f"    {o}," for o in operands]),
-        _array("ev_plan_step", "steps", steps),
-        _array("ev_tensor", "inputs", [_tensor(t) for t in program.inputs]),
-        _array("ev_tensor", "outputs", [_tensor(t) for t in program.outputs]),
-        _offsets("input_offsets", "input", len(program.inputs), memory),
-        _offsets("output_offsets", "output", len(program.outputs), memory),
+        array("ev_operand", "operands", [f"    {o}," for o in operands]),
+        array("ev_plan_step", "steps", steps),
+        *interface(program, memory),
         _features(required_features(target)),
-        _model(program, target, memory, weights, name),
+        model(program, target, memory, weights, name),
         _plan(program, target, operands, workspace_bytes),
     ]
     if prefix:
-        parts.append(
-            f'__attribute__((visibility("default"))) const ev_api *{prefix}_get_api(uint32_t abi);\n'
-            f"const ev_api *{prefix}_get_api(uint32_t abi) {{ return ev_runtime_api(abi); }}"
-        )
+        parts.append(prefixed(prefix))
     return "\n".join(parts) + "\n"
+
+
+def prefixed(prefix: str) -> str:
+    """The function that --symbol-prefix exports."""
+    return (
+        f'__attribute__((visibility("default"))) const ev_api *{prefix}_get_api(uint32_t abi);\n'
+        f"const ev_api *{prefix}_get_api(uint32_t abi) {{ return ev_runtime_api(abi); }}"
+    )
+
+
+def interface(program: Program, memory: MemoryPlan) -> tuple[str, ...]:
+    """Inputs and outputs, and where each is in the arena."""
+    return (
+        array("ev_tensor", "inputs", [_tensor(t) for t in program.inputs]),
+        array("ev_tensor", "outputs", [_tensor(t) for t in program.outputs]),
+        _offsets("input_offsets", "input", len(program.inputs), memory),
+        _offsets("output_offsets", "output", len(program.outputs), memory),
+    )
 
 
 class _Tables:
@@ -128,28 +142,28 @@ def _operand(value: Value, memory: MemoryPlan, weights: Weights, tables: _Tables
 def _tensor(spec: TensorSpec) -> str:
     shape = ", ".join(map(str, spec.shape)) or "0"
     return (
-        f"    {{{_text(spec.name)}, {_text(spec.layout)}, {_EV_DTYPES[spec.dtype]}, {len(spec.shape)}, {{{shape}}}, "
+        f"    {{{literal(spec.name)}, {literal(spec.layout)}, {_EV_DTYPES[spec.dtype]}, {len(spec.shape)}, {{{shape}}}, "
         f"{spec.nbytes}u}},"
     )
 
 
-def _array(kind: str, name: str, lines: Sequence[str]) -> str:
+def array(kind: str, name: str, lines: Sequence[str]) -> str:
     """C has no empty arrays: an unused element stands in."""
     return f"static const {kind} {name}[] = {{\n" + "\n".join(lines or ["    {0},"]) + "\n};"
 
 
 def _offsets(name: str, kind: str, count: int, memory: MemoryPlan) -> str:
-    return _array("uint64_t", name, [f"    {memory.offsets[kind, i]}u," for i in range(count)] or ["    0,"])
+    return array("uint64_t", name, [f"    {memory.offsets[kind, i]}u," for i in range(count)] or ["    0,"])
 
 
 def _features(names: Sequence[str]) -> str:
-    return _array("char *const", "features", [*(f"    {_text(n)}," for n in names), "    0,"])
+    return array("char *const", "features", [*(f"    {literal(n)}," for n in names), "    0,"])
 
 
-def _model(program: Program, target: Target, memory: MemoryPlan, weights: Weights, name: str) -> str:
+def model(program: Program, target: Target, memory: MemoryPlan, weights: Weights, name: str) -> str:
     fields = (
-        "sizeof(ev_model)", "EV_ABI", _text(name), _text(target.name), _text(__version__),
-        _text(program.model_sha256), str(len(program.inputs)), str(len(program.outputs)), "inputs", "outputs",
+        "sizeof(ev_model)", "EV_ABI", literal(name), literal(target.name), literal(__version__),
+        literal(program.model_sha256), str(len(program.inputs)), str(len(program.outputs)), "inputs", "outputs",
         f"{len(weights.blob)}u", f"{memory.arena_bytes}u", str(len(program.calls)),
     )  # fmt: skip
     return f"static const ev_model model = {{{', '.join(fields)}}};"
@@ -163,7 +177,7 @@ def _plan(program: Program, target: Target, operands: Sequence[str], workspace_b
     return f"const ev_plan ev_the_plan = {{{', '.join(fields)}}};"
 
 
-def _text(text: str) -> str:
+def literal(text: str) -> str:
     """A C string literal; UTF-8 bytes beyond ASCII as octal escapes, which end by themselves."""
     out = []
     for byte in text.encode():

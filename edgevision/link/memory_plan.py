@@ -29,7 +29,7 @@ class Lifetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPlan:
-    """Byte offset of each place, all multiples of 64, and the size of the arena that holds them."""
+    """Byte offset of each place, and the size of the arena that holds them."""
 
     offsets: Mapping[Place, int]
     arena_bytes: int
@@ -57,12 +57,13 @@ def lifetimes(program: Program) -> tuple[Lifetime, ...]:
     return tuple(Lifetime(place=p, nbytes=sizes[p], first=a, last=b) for p, (a, b) in spans.items())
 
 
-def plan(buffers: Sequence[Lifetime]) -> MemoryPlan:
-    """Largest first, each at the lowest offset where no buffer that lives at the same time is in the way."""
+def plan(buffers: Sequence[Lifetime], alignment_bytes: int = ALIGNMENT_BYTES) -> MemoryPlan:
+    """Largest first, each at the lowest offset where no buffer that lives at the same time is in the way; offsets are multiples of
+    ``alignment_bytes``."""
     placed: list[tuple[int, int, Lifetime]] = []
     offsets: dict[Place, int] = {}
     for buffer in sorted(buffers, key=lambda b: (-b.nbytes, b.first, b.place)):
-        size = max(ALIGNMENT_BYTES, -(-buffer.nbytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES)
+        size = max(alignment_bytes, -(-buffer.nbytes // alignment_bytes) * alignment_bytes)
         at = 0
         for start, end, other in sorted(placed, key=lambda p: p[0]):
             if other.last < buffer.first or buffer.last < other.first:
@@ -72,4 +73,4 @@ def plan(buffers: Sequence[Lifetime]) -> MemoryPlan:
             at = max(at, end)
         offsets[buffer.place] = at
         placed.append((at, at + size, buffer))
-    return MemoryPlan(offsets=offsets, arena_bytes=max((end for _, end, _ in placed), default=ALIGNMENT_BYTES))
+    return MemoryPlan(offsets=offsets, arena_bytes=max((end for _, end, _ in placed), default=alignment_bytes))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgevision import __version__
 from edgevision.artifact import Artifact
-from edgevision.link import codegen, driver, memory_plan, toolchain
+from edgevision.link import codegen, driver, memory_plan, opencl, toolchain
 from edgevision.link.toolchain import NATIVE
 from edgevision.program import Program
 from edgevision.target import Target
@@ -32,6 +32,11 @@ class Pieces:
 
 def prepare(program: Program, target: Target, folder: Path, *, name: str, prefix: str = "") -> Pieces:
     """Compile the kernels and write the driver and the weights into ``folder``."""
+    if target.is_device:
+        made = opencl.prepare(program, target, folder, name=name, prefix=prefix)
+        return Pieces(
+            objects=(), sources=made.sources, arena_bytes=made.arena_bytes, weight_bytes=made.weight_bytes, workspace_bytes=0
+        )  # fmt: skip
     code = folder / "kernels.o"
     codegen.compile_object(program, target, code)
     weights = driver.pack_weights(program.weights)
@@ -39,7 +44,7 @@ def prepare(program: Program, target: Target, folder: Path, *, name: str, prefix
     workspace = codegen.workspace_bytes(program)
     blob, assembler, source = folder / "weights.bin", folder / "weights.s", folder / "driver.c"
     blob.write_bytes(weights.blob)
-    assembler.write_text(driver.weights_source(blob))
+    assembler.write_text(driver.embedded_source(ev_weights=blob))
     source.write_text(
         driver.driver_source(program, target, memory, weights, name=name, prefix=prefix, workspace_bytes=workspace)
     )

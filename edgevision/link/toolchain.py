@@ -99,6 +99,8 @@ def build_libc(target: Target) -> None:
     model is lowered. The jobs are twice the cores because zig's own choice leaves one of two cores idle (47 s, not 35).
     Raises: CompilerError, ToolchainError.
     """
+    if target.is_device:
+        return  # its executables are dynamic
     with tempfile.TemporaryDirectory(prefix="edgevision-libc-") as folder:
         scratch = Path(folder)
         source = scratch / "empty.c"
@@ -121,7 +123,8 @@ def link_bench(
     symbols: bool = False,
 ) -> None:
     """A static executable at ``output``, for any Linux of the target's architecture, Android included; with ``symbols``
-    one that tells which function an instruction belongs to.
+    one that tells which function an instruction belongs to. For a device a dynamic one: a static program cannot open the
+    device's driver.
 
     Neither -mcpu nor -fPIC here: with other options zig would build a C library of its own for them.
     Raises: CompilerError, ToolchainError.
@@ -131,7 +134,8 @@ def link_bench(
         scratch = Path(folder)
         linked = scratch / output.name
         arguments: list[str | Path] = [
-            *("cc", "-target", target.bench_zig_target, *_COMPILE, *_atomics(target), "-static"),
+            *("cc", "-target", target.runner_zig_target if target.is_device else target.bench_zig_target),
+            *(*_COMPILE, *_atomics(target), *(() if target.is_device else ("-static",))),
             *(() if symbols else ("-s",)),
             *("-Wl,--gc-sections", "-Wl,-z,noexecstack"),
             *(f"-I{folder}" for folder in include),

@@ -1,11 +1,10 @@
 /* Sessions: the C interface of edgevision.h over the one network of ev_the_plan. */
 #include "threads.h"
 
+#include "calls.h"
 #include "cpu.h"
-#include "failure.h"
 
 enum { DEVICE_CPU = 1, TYPE_DLTENSOR = 7 }; /* kDLCPU; kTVMFFIDLTensorPtr */
-enum { MOST_OPTION_BYTES = 4096 };          /* above it struct_size is not a size but garbage */
 
 struct ev_session {
     void *memory; /* what malloc returned; everything below lies in it */
@@ -20,49 +19,6 @@ struct ev_session {
     bool timing; /* asked for */
     bool timed;  /* step_ns holds a run */
 };
-
-static int succeed(ev_error *error) {
-    if (error) {
-        error->code = EV_OK;
-        error->text[0] = 0;
-    }
-    return EV_OK;
-}
-
-/* --- options ---------------------------------------------------------------------------------------------------------- */
-
-/* A smaller struct is an older caller's: what it lacks is zero. A larger one is a newer caller's: what this library does not know
- * must be zero. */
-static int read_options(ev_options *into, const ev_options *from, ev_error *error) {
-    *into = (ev_options){.struct_size = sizeof *into};
-    if (!from) return EV_OK;
-    const size_t size = from->struct_size;
-    if (size < sizeof size || size > MOST_OPTION_BYTES) {
-        return ev_fail(error, EV_INVALID, "ev_options.struct_size is ", ev_decimal_of(size).digits, "; set it to sizeof(ev_options)");
-    }
-    for (size_t i = sizeof *into; i < size; i++) {
-        if (((const unsigned char *)from)[i]) {
-            return ev_fail(error, EV_INVALID, "ev_options holds an option that this library does not know, at byte ",
-                           ev_decimal_of(i).digits, "; it was compiled with an older edgevision");
-        }
-    }
-    memcpy(into, from, size < sizeof *into ? size : sizeof *into);
-    return EV_OK;
-}
-
-static int check_options(const ev_options *options, ev_error *error) {
-    if (options->threads < 0) return ev_fail(error, EV_INVALID, "ev_options.threads is negative; 0 chooses for you");
-    if (options->n_cores < 0) return ev_fail(error, EV_INVALID, "ev_options.n_cores is negative");
-    if ((options->cores != NULL) != (options->n_cores > 0)) {
-        return ev_fail(error, EV_INVALID, "ev_options.cores and n_cores must be given together");
-    }
-    for (int32_t i = 0; i < options->n_cores; i++) {
-        if (options->cores[i] < 0 || options->cores[i] >= EV_MAX_CORES) {
-            return ev_fail(error, EV_INVALID, "ev_options.cores[", ev_decimal_of((uint64_t)i).digits, "] is no core number");
-        }
-    }
-    return EV_OK;
-}
 
 /* --- one block of memory a session ------------------------------------------------------------------------------------ */
 
@@ -174,17 +130,6 @@ static void destroy(ev_session *session) {
 }
 
 /* --- running ---------------------------------------------------------------------------------------------------------- */
-
-static int check_buffers(const char *which, const ev_tensor *tensors, int32_t count, const void *const *buffers, ev_error *error) {
-    if (!buffers && count > 0) return ev_fail(error, EV_INVALID, "run: `", which, "s` is null");
-    for (int32_t i = 0; i < count; i++) {
-        if (!buffers[i] && tensors[i].bytes > 0) {
-            return ev_fail(error, EV_INVALID, "run: the buffer of ", which, " ", ev_decimal_of((uint64_t)i).digits, ", ",
-                           tensors[i].name, ", is null");
-        }
-    }
-    return EV_OK;
-}
 
 static int kernel_failed(ev_session *session, const ev_plan_step *step, ev_error *error) {
     const char *why = ev_team_failure(&session->team);

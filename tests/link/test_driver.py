@@ -25,7 +25,7 @@ def test_equal_constants_share_a_place() -> None:
 def test_any_name_survives_the_c_compiler(name: str, tmp_path: Path) -> None:
     source = tmp_path / "name.c"
     source.write_text(
-        f"#include <stdio.h>\nint main(void) {{ fputs({driver._text(name)}, stdout); return 0; }}\n"  # noqa: SLF001
+        f"#include <stdio.h>\nint main(void) {{ fputs({driver.literal(name)}, stdout); return 0; }}\n"
     )
     program = tmp_path / "name"
     subprocess.run([sys.executable, "-m", "ziglang", "cc", str(source), "-o", str(program)], check=True)

@@ -1,0 +1,379 @@
+/* Sessions on an OpenCL device: the C interface of edgevision.h over the one network of ev_the_cl_plan.
+ *
+ * A session owns a context, two buffers (arena and weights) that kernels see in parts, a program, and one kernel object a launch
+ * with its arguments set once: a run copies the inputs in, queues every launch in order and waits once, for the outputs. */
+#include "calls.h"
+#include "opencl.h"
+#include "opencl_plan.h"
+
+enum { MOST_PLATFORMS = 16, MOST_DEVICES = 16 };
+
+struct ev_session {
+    ev_opencl cl;
+    cl_device_id device;
+    cl_context context;
+    cl_command_queue queue;
+    cl_mem arena, weights;
+    cl_program program;
+    cl_mem *regions;    /* one a region of the plan */
+    cl_kernel *kernels; /* one a step */
+    cl_event *events;   /* likewise; only while a timed run is under way */
+    uint64_t *step_ns;
+    long process_id;
+    _Atomic uint32_t busy;
+    bool timing; /* asked for: the queue takes times */
+    bool timed;  /* step_ns holds a run */
+};
+
+static int cl_failed(ev_error *error, ev_status code, const char *what, const char *which, cl_int status) {
+    const uint64_t size = (uint64_t)(status < 0 ? -(int64_t)status : status);
+    return ev_fail(error, code, what, which, ": ", ev_opencl_status(status), " (", status < 0 ? "-" : "", ev_decimal_of(size).digits, ")");
+}
+
+/* What a failure to create an object means to the caller. */
+static ev_status kind_of(cl_int status) {
+    const bool memory = status == CL_MEM_OBJECT_ALLOCATION_FAILURE || status == CL_OUT_OF_HOST_MEMORY || status == CL_OUT_OF_RESOURCES;
+    return memory ? EV_NO_MEMORY : EV_NO_DEVICE;
+}
+
+/* --- the device ------------------------------------------------------------------------------------------------------- */
+
+/* The first GPU of any platform, else the first accelerator, else the first CPU. */
+static int find_device(ev_session *session, ev_error *error) {
+    static const cl_bitfield KINDS[] = {CL_DEVICE_TYPE_GPU, CL_DEVICE_TYPE_ACCELERATOR, CL_DEVICE_TYPE_CPU};
+    cl_platform_id platforms[MOST_PLATFORMS];
+    cl_uint n_platforms = 0;
+    const cl_int status = session->cl.clGetPlatformIDs(MOST_PLATFORMS, platforms, &n_platforms);
+    if (status != CL_SUCCESS || n_platforms == 0) {
+        return ev_fail(error, EV_NO_DEVICE, "OpenCL is here, but no driver of a device: install one (Debian, for the CPU: pocl-opencl-icd)");
+    }
+    if (n_platforms > MOST_PLATFORMS) n_platforms = MOST_PLATFORMS;
+    for (size_t kind = 0; kind < sizeof KINDS / sizeof KINDS[0]; kind++) {
+        for (cl_uint i = 0; i < n_platforms; i++) {
+            cl_device_id devices[MOST_DEVICES];
+            cl_uint count = 0;
+            if (session->cl.clGetDeviceIDs(platforms[i], KINDS[kind], MOST_DEVICES, devices, &count) == CL_SUCCESS && count > 0) {
+                session->device = devices[0];
+                return EV_OK;
+            }
+        }
+    }
+    return ev_fail(error, EV_NO_DEVICE, "OpenCL's drivers offer no device");
+}
+
+static uint64_t limit_of(const ev_session *session, cl_uint which, size_t bytes) {
+    uint64_t value = 0;
+    uint32_t narrow = 0;
+    void *into = bytes == sizeof narrow ? (void *)&narrow : (void *)&value;
+    if (session->cl.clGetDeviceInfo(session->device, which, bytes, into, NULL) != CL_SUCCESS) return 0;
+    return bytes == sizeof narrow ? narrow : value;
+}
+
+static int too_small(const ev_session *session, const char *what, uint64_t has, uint64_t needs, ev_error *error) {
+    char name[64] = {0};
+    session->cl.clGetDeviceInfo(session->device, CL_DEVICE_NAME, sizeof name - 1, name, NULL);
+    return ev_fail(error, EV_NO_DEVICE, "device ", name[0] ? name : "of OpenCL", " ", what, " ", ev_decimal_of(has).digits, ", ",
+                   ev_the_cl_plan.model->name, " needs ", ev_decimal_of(needs).digits);
+}
+
+static int check_device(const ev_session *session, ev_error *error) {
+    const ev_cl_plan *plan = &ev_the_cl_plan;
+    const uint64_t group = limit_of(session, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t));
+    const uint64_t bits = limit_of(session, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof(uint32_t));
+    const uint64_t most = limit_of(session, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof(uint64_t));
+    const uint64_t larger = plan->model->arena_bytes > plan->model->weight_bytes ? plan->model->arena_bytes : plan->model->weight_bytes;
+    if (group < plan->most_group_size) return too_small(session, "allows work groups of", group, plan->most_group_size, error);
+    if (bits / 8 > plan->alignment_bytes) return too_small(session, "wants buffers aligned to", bits / 8, plan->alignment_bytes, error);
+    if (most < larger) return too_small(session, "allows buffers of", most, larger, error);
+    return EV_OK;
+}
+
+/* --- building a session ----------------------------------------------------------------------------------------------- */
+
+static int make_queue(ev_session *session, bool timing, ev_error *error) {
+    cl_int status = CL_SUCCESS;
+    session->queue = session->cl.clCreateCommandQueue(session->context, session->device, timing ? CL_QUEUE_PROFILING_ENABLE : 0, &status);
+    return session->queue ? EV_OK : cl_failed(error, kind_of(status), "no command queue", "", status);
+}
+
+static int make_memory(ev_session *session, ev_error *error) {
+    const ev_cl_plan *plan = &ev_the_cl_plan;
+    const ev_opencl *cl = &session->cl;
+    cl_int status = CL_SUCCESS;
+    session->arena = cl->clCreateBuffer(session->context, CL_MEM_READ_WRITE, plan->model->arena_bytes, NULL, &status);
+    if (!session->arena) return cl_failed(error, kind_of(status), "no memory for activations", "", status);
+    if (plan->model->weight_bytes) {
+        void *content = (void *)(uintptr_t)plan->weights;
+        session->weights = cl->clCreateBuffer(session->context, CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR, plan->model->weight_bytes,
+                                              content, &status);
+        if (!session->weights) return cl_failed(error, kind_of(status), "no memory for weights", "", status);
+    }
+    for (int32_t i = 0; i < plan->n_regions; i++) {
+        const ev_cl_region *region = &plan->regions[i];
+        const cl_buffer_region place = {(size_t)region->offset, (size_t)region->bytes};
+        const bool constant = region->place == EV_CL_WEIGHTS;
+        session->regions[i] = cl->clCreateSubBuffer(constant ? session->weights : session->arena,
+                                                    constant ? CL_MEM_READ_ONLY : CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION,
+                                                    &place, &status);
+        if (!session->regions[i]) return cl_failed(error, kind_of(status), "no part of a buffer", "", status);
+    }
+    return EV_OK;
+}
+
+/* The first line of the build log that says something. */
+static int build_failed(ev_session *session, cl_int status, ev_error *error) {
+    enum { SHOWN = 160, READ = 4096 };
+    size_t bytes = 0;
+    char *log = NULL;
+    if (session->cl.clGetProgramBuildInfo(session->program, session->device, CL_PROGRAM_BUILD_LOG, 0, NULL, &bytes) == CL_SUCCESS) {
+        log = bytes > 0 && bytes < ((size_t)1 << 30) ? malloc(bytes + 1) : NULL;
+    }
+    if (!log || session->cl.clGetProgramBuildInfo(session->program, session->device, CL_PROGRAM_BUILD_LOG, bytes, log, NULL) != CL_SUCCESS) {
+        free(log);
+        return cl_failed(error, EV_NO_DEVICE, "the device's compiler refused the kernels", "", status);
+    }
+    log[bytes] = 0;
+    char *line = log;
+    while (*line == '\n' || *line == '\r' || *line == ' ') line++;
+    size_t length = 0;
+    while (line[length] && line[length] != '\n' && line[length] != '\r' && length < SHOWN) length++;
+    line[length] = 0;
+    const int code = ev_fail(error, EV_NO_DEVICE, "the device's compiler refused the kernels: ", line[0] ? line : "it gave no reason");
+    free(log);
+    return code;
+}
+
+static int make_program(ev_session *session, ev_error *error) {
+    const ev_cl_plan *plan = &ev_the_cl_plan;
+    const char *text = (const char *)plan->source;
+    cl_int status = CL_SUCCESS;
+    session->program = session->cl.clCreateProgramWithSource(session->context, 1, &text, &plan->source_bytes, &status);
+    if (!session->program) return cl_failed(error, kind_of(status), "no program", "", status);
+    status = session->cl.clBuildProgram(session->program, 1, &session->device, plan->build_options, NULL, NULL);
+    return status == CL_SUCCESS ? EV_OK : build_failed(session, status, error);
+}
+
+static int make_kernels(ev_session *session, ev_error *error) {
+    const ev_cl_plan *plan = &ev_the_cl_plan;
+    for (int32_t i = 0; i < plan->n_steps; i++) {
+        const ev_cl_step *step = &plan->steps[i];
+        cl_int status = CL_SUCCESS;
+        session->kernels[i] = session->cl.clCreateKernel(session->program, step->kernel, &status);
+        if (!session->kernels[i]) return cl_failed(error, kind_of(status), "no kernel ", step->kernel, status);
+        for (int32_t n = 0; n < step->n_arguments; n++) {
+            const cl_mem *region = &session->regions[plan->arguments[step->first_argument + n]];
+            status = session->cl.clSetKernelArg(session->kernels[i], (cl_uint)n, sizeof *region, region);
+            if (status != CL_SUCCESS) return cl_failed(error, EV_NO_DEVICE, "an argument is refused by kernel ", step->kernel, status);
+        }
+    }
+    return EV_OK;
+}
+
+static int make(ev_session *session, ev_error *error) {
+    int status = ev_opencl_open(&session->cl, error);
+    if (status == EV_OK) status = find_device(session, error);
+    if (status == EV_OK) status = check_device(session, error);
+    if (status != EV_OK) return status;
+    cl_int reason = CL_SUCCESS;
+    session->context = session->cl.clCreateContext(NULL, 1, &session->device, NULL, NULL, &reason);
+    if (!session->context) return cl_failed(error, kind_of(reason), "no context on the device", "", reason);
+    status = make_queue(session, false, error);
+    if (status == EV_OK) status = make_memory(session, error);
+    if (status == EV_OK) status = make_program(session, error);
+    return status == EV_OK ? make_kernels(session, error) : status;
+}
+
+static void release(ev_session *session) {
+    const ev_cl_plan *plan = &ev_the_cl_plan;
+    const ev_opencl *cl = &session->cl;
+    for (int32_t i = 0; i < plan->n_steps; i++) {
+        if (session->kernels[i]) cl->clReleaseKernel(session->kernels[i]);
+    }
+    if (session->program) cl->clReleaseProgram(session->program);
+    for (int32_t i = 0; i < plan->n_regions; i++) {
+        if (session->regions[i]) cl->clReleaseMemObject(session->regions[i]);
+    }
+    if (session->weights) cl->clReleaseMemObject(session->weights);
+    if (session->arena) cl->clReleaseMemObject(session->arena);
+    if (session->queue) cl->clReleaseCommandQueue(session->queue);
+    if (session->context) cl->clReleaseContext(session->context);
+}
+
+/* The session and its tables in one block, all null. */
+static ev_session *allocate(void) {
+    const ev_cl_plan *plan = &ev_the_cl_plan;
+    const size_t steps = (size_t)plan->n_steps, regions = (size_t)plan->n_regions;
+    const size_t bytes = sizeof(ev_session) + steps * sizeof(uint64_t) + (2 * steps + regions) * sizeof(void *);
+    unsigned char *memory = malloc(bytes);
+    if (!memory) return NULL;
+    for (size_t i = 0; i < bytes; i++) memory[i] = 0;
+    ev_session *session = (ev_session *)(void *)memory;
+    session->step_ns = (uint64_t *)(void *)(session + 1);
+    session->kernels = (cl_kernel *)(void *)(session->step_ns + steps);
+    session->events = (cl_event *)(void *)(session->kernels + steps);
+    session->regions = (cl_mem *)(void *)(session->events + steps);
+    session->process_id = ev_process_id();
+    return session;
+}
+
+static int create(const ev_options *asked, ev_session **result, ev_error *error) {
+    ev_options options;
+    if (!result) return ev_fail(error, EV_INVALID, "create: `session` is null");
+    *result = NULL;
+    int status = read_options(&options, asked, error);
+    if (status == EV_OK) status = check_options(&options, error);
+    if (status != EV_OK) return status;
+    ev_session *session = allocate();
+    if (!session) return ev_fail(error, EV_NO_MEMORY, "no memory for a session of ", ev_the_cl_plan.model->name);
+    status = make(session, error);
+    if (status != EV_OK) {
+        release(session);
+        free(session);
+        return status;
+    }
+    *result = session;
+    return succeed(error);
+}
+
+static void destroy(ev_session *session) {
+    if (!session) return;
+    if (session->process_id == ev_process_id()) release(session); /* a driver's threads stay in the parent of a fork */
+    free(session);
+}
+
+/* --- running ---------------------------------------------------------------------------------------------------------- */
+
+static int queue_inputs(ev_session *session, const void *const *inputs, ev_error *error) {
+    const ev_cl_plan *plan = &ev_the_cl_plan;
+    for (int32_t i = 0; i < plan->model->n_inputs; i++) {
+        const size_t bytes = plan->model->inputs[i].bytes;
+        const cl_int status = bytes ? session->cl.clEnqueueWriteBuffer(session->queue, session->arena, 0, (size_t)plan->input_offsets[i],
+                                                                       bytes, inputs[i], 0, NULL, NULL)
+                                    : CL_SUCCESS;
+        if (status != CL_SUCCESS) return cl_failed(error, EV_KERNEL, "the device did not take input ", plan->model->inputs[i].name, status);
+    }
+    return EV_OK;
+}
+
+static int queue_steps(ev_session *session, ev_error *error) {
+    const ev_cl_plan *plan = &ev_the_cl_plan;
+    for (int32_t i = 0; i < plan->n_steps; i++) {
+        const ev_cl_step *step = &plan->steps[i];
+        const size_t local = step->group_size, global = local * step->groups;
+        const cl_int status = session->cl.clEnqueueNDRangeKernel(session->queue, session->kernels[i], 1, NULL, &global, &local, 0, NULL,
+                                                                 session->timing ? &session->events[i] : NULL);
+        if (status != CL_SUCCESS) return cl_failed(error, EV_KERNEL, "the device did not take step ", step->name, status);
+    }
+    return EV_OK;
+}
+
+static int queue_outputs(ev_session *session, void *const *outputs, ev_error *error) {
+    const ev_cl_plan *plan = &ev_the_cl_plan;
+    for (int32_t i = 0; i < plan->model->n_outputs; i++) {
+        const size_t bytes = plan->model->outputs[i].bytes;
+        const cl_int status = bytes ? session->cl.clEnqueueReadBuffer(session->queue, session->arena, 0, (size_t)plan->output_offsets[i],
+                                                                      bytes, outputs[i], 0, NULL, NULL)
+                                    : CL_SUCCESS;
+        if (status != CL_SUCCESS) return cl_failed(error, EV_KERNEL, "the device did not give output ", plan->model->outputs[i].name, status);
+    }
+    return EV_OK;
+}
+
+/* The times of a run that has ended; the events are released whatever came of it. */
+static int read_times(ev_session *session, ev_error *error) {
+    cl_int failed = CL_SUCCESS;
+    for (int32_t i = 0; i < ev_the_cl_plan.n_steps; i++) {
+        cl_ulong start = 0, end = 0;
+        if (!session->events[i]) continue;
+        cl_int status = session->cl.clGetEventProfilingInfo(session->events[i], CL_PROFILING_COMMAND_START, sizeof start, &start, NULL);
+        if (status == CL_SUCCESS) {
+            status = session->cl.clGetEventProfilingInfo(session->events[i], CL_PROFILING_COMMAND_END, sizeof end, &end, NULL);
+        }
+        if (status != CL_SUCCESS) failed = status;
+        session->step_ns[i] = end - start;
+        session->cl.clReleaseEvent(session->events[i]);
+        session->events[i] = NULL;
+    }
+    return failed == CL_SUCCESS ? EV_OK : cl_failed(error, EV_KERNEL, "the device gave no times", "", failed);
+}
+
+static int run_claimed(ev_session *session, const void *const *inputs, void *const *outputs, ev_error *error) {
+    session->timed = false;
+    int status = queue_inputs(session, inputs, error);
+    if (status == EV_OK) status = queue_steps(session, error);
+    if (status == EV_OK) status = queue_outputs(session, outputs, error);
+    /* Also after a failure: what was queued before it still reads and writes the caller's memory. */
+    const cl_int finished = session->cl.clFinish(session->queue);
+    if (status == EV_OK && finished != CL_SUCCESS) status = cl_failed(error, EV_KERNEL, "the device stopped", "", finished);
+    if (session->timing) {
+        const int read = read_times(session, status == EV_OK ? error : NULL);
+        if (status == EV_OK) status = read;
+        session->timed = status == EV_OK;
+    }
+    return status;
+}
+
+static bool claim(ev_session *session) {
+    uint32_t idle = 0;
+    return atomic_compare_exchange_strong_explicit(&session->busy, &idle, 1, memory_order_acquire, memory_order_relaxed);
+}
+
+static void unclaim(ev_session *session) { atomic_store_explicit(&session->busy, 0, memory_order_release); }
+
+static int run(ev_session *session, const void *const *inputs, void *const *outputs, ev_error *error) {
+    const ev_model *model = ev_the_cl_plan.model;
+    if (!session) return ev_fail(error, EV_INVALID, "run: `session` is null");
+    int status = check_buffers("input", model->inputs, model->n_inputs, inputs, error);
+    if (status == EV_OK) status = check_buffers("output", model->outputs, model->n_outputs, (const void *const *)outputs, error);
+    if (status != EV_OK) return status;
+    if (session->process_id != ev_process_id()) {
+        return ev_fail(error, EV_INVALID, "run: the session was created before a fork and its device stayed with the parent; "
+                       "create one in this process");
+    }
+    if (!claim(session)) return ev_fail(error, EV_BUSY, "run: this session is already running; create one for each thread");
+    status = run_claimed(session, inputs, outputs, error);
+    unclaim(session);
+    return status == EV_OK ? succeed(error) : status;
+}
+
+/* A queue that takes times, in place of the one that does not. */
+static int start_timing(ev_session *session, ev_error *error) {
+    const cl_command_queue before = session->queue;
+    const int status = make_queue(session, true, error);
+    if (status != EV_OK) {
+        session->queue = before;
+        return status;
+    }
+    session->cl.clReleaseCommandQueue(before);
+    session->timing = true;
+    return EV_OK;
+}
+
+static int profile(ev_session *session, ev_step *steps, size_t capacity, size_t *count, ev_error *error) {
+    const ev_cl_plan *plan = &ev_the_cl_plan;
+    if (!session || !count) return ev_fail(error, EV_INVALID, "profile: `", session ? "count" : "session", "` is null");
+    if (!steps && capacity > 0) return ev_fail(error, EV_INVALID, "profile: `steps` is null and `capacity` is not 0");
+    if (!claim(session)) return ev_fail(error, EV_BUSY, "profile: this session is running");
+    const int status = session->timing ? EV_OK : start_timing(session, error);
+    *count = session->timed ? (size_t)plan->n_steps : 0;
+    for (size_t i = 0; i < *count && i < capacity; i++) {
+        steps[i] = (ev_step){.name = plan->steps[i].name, .nanoseconds = session->step_ns[i]};
+    }
+    unclaim(session);
+    return status == EV_OK ? succeed(error) : status;
+}
+
+/* --- the interface ---------------------------------------------------------------------------------------------------- */
+
+static const ev_model *describe(void) { return ev_the_cl_plan.model; }
+
+static int32_t threads(const ev_session *session) { return session ? 1 : 0; }
+
+static const ev_api API = {
+    .struct_size = sizeof(ev_api), .describe = describe, .create = create, .run = run, .profile = profile, .destroy = destroy,
+    .threads = threads,
+};
+
+const ev_api *ev_runtime_api(uint32_t abi) { return abi == EV_ABI ? &API : NULL; }
+
+__attribute__((visibility("default"))) const ev_api *ev_get_api(uint32_t abi) { return ev_runtime_api(abi); }

@@ -1,0 +1,219 @@
+"""Convolution without groups, and matrix product: a tile of pixels x channel vectors in each work item's registers.
+
+Every reduction step loads the tile's row of packed weights and one number a pixel. Weights are packed
+[block][kh * kw * ci][block's channels], filled up with zeros to whole blocks. Borders are not copied: rows outside the image are
+left out of the loop over the kernel's rows, and a tile that touches the left or right border reads zeros there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from tvm.tirx.script.builder import ir as T  # noqa: N812
+
+from edgevision.schedule import tile_choice
+from edgevision.schedule.geometry import Geometry, geometry
+from edgevision.schedule.gpu import kernel as k
+from edgevision.schedule.gpu.scheduled import DeviceSchedule, Kernel
+from edgevision.schedule.gpu.tail import finish
+from edgevision.schedule.register_tile import Buffer, Expr, broadcast, load, loop, split_index
+from edgevision.schedule.tail import Tail, elementwise_tail, ignores_rows
+from edgevision.schedule.tail import parameters as parameters_of
+from edgevision.schedule.workload import Workload, dtype_of
+from edgevision.target import Target
+
+NAME = "conv2d"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Work items cover ``rows`` x ``columns`` pixels, one row of them all if ``flat``, by tiles of ``pixels``, times ``blocks``
+    of ``vectors`` x ``width`` channels."""
+
+    geometry: Geometry
+    flat: bool
+    straight: bool
+    rows: int
+    columns: int
+    pixels: int
+    vectors: int
+    width: int
+
+    @property
+    def tiles(self) -> int:
+        return -(-self.columns // self.pixels)
+
+    @property
+    def block(self) -> int:
+        """Channels of a block."""
+        return self.vectors * self.width
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.geometry.co // self.block)
+
+    @property
+    def reduction(self) -> int:
+        return self.geometry.kh * self.geometry.kw * self.geometry.ci
+
+    @property
+    def items(self) -> int:
+        return self.rows * self.tiles * self.blocks
+
+
+def schedule(workload: Workload, target: Target) -> DeviceSchedule | None:
+    """None where the workload is not a float32 convolution without groups by a weight with an elementwise tail."""
+    found = elementwise_tail(workload)
+    g = geometry(workload, found[0]) if found else None
+    if found is None or g is None or g.groups != 1 or dtype_of(g.source) != "float32":
+        return None
+    plan = choose(g, target, straight=ignores_rows(workload, *found))
+    number = next(i for i, p in enumerate(workload.params) if p.same_as(g.weights))
+    over = k.grid(plan.items, target.work_group)
+
+    def body() -> None:
+        places = parameters_of(workload, {number: (plan.blocks * plan.reduction * plan.block,)})
+        tail = Tail(workload, *found, places)
+        with k.work_items(over) as item:
+            _item(plan, item, tail.place(g.source), places[number], tail)
+
+    name = f"template:{NAME} {plan.pixels}x{plan.vectors}x{plan.width}"
+    made = Kernel(func=k.build(body), arguments=tuple(range(len(workload.params))))
+    return DeviceSchedule(kernels=(made,), schedule=name, relay={number: lambda w: pack(w, plan)})
+
+
+def choose(g: Geometry, target: Target, *, straight: bool) -> Plan:
+    flat = g.kh == g.kw == 1 and g.strides == (1, 1) and g.padded is None
+    rows, columns = (1, g.n * g.ho * g.wo) if flat else (g.n * g.ho, g.wo)
+    width = vector_width(g.co, target.vector_bits // 32)
+    tile = tile_choice.choose(
+        columns, -(-g.co // width) * width, g.kh * g.kw * g.ci, width, target.vector_registers, lane_form=False
+    )
+    pixels, vectors = tile.pixels, tile.vectors
+    while pixels * vectors > 1 and rows * -(-columns // pixels) * -(-g.co // (vectors * width)) < target.work_items:
+        if vectors > 1 and vectors >= pixels:
+            vectors = -(-vectors // 2)
+        else:
+            pixels = -(-pixels // 2)
+    pixels = k.largest_divisor(columns, pixels, -(-2 * pixels // 3)) or pixels
+    return Plan(
+        geometry=g, flat=flat, straight=straight, rows=rows, columns=columns, pixels=pixels, vectors=vectors, width=width
+    )  # fmt: skip
+
+
+def vector_width(channels: int, most: int) -> int:
+    """The narrowest vector of those that cover ``channels`` with the fewest."""
+    return min((1 << i for i in range(most.bit_length())), key=lambda width: (-(-channels // width), width))
+
+
+def pack(weights: np.ndarray, plan: Plan) -> np.ndarray:
+    """[kh, kw, ci, co] or [ci, co] -> [block][kh * kw * ci][block's channels], flat, zeros beyond co."""
+    table = weights.reshape(plan.reduction, plan.geometry.co)
+    table = np.pad(table, ((0, 0), (0, plan.blocks * plan.block - plan.geometry.co)))
+    return np.ascontiguousarray(table.reshape(plan.reduction, plan.blocks, plan.block).transpose(1, 0, 2)).reshape(-1)
+
+
+def _item(plan: Plan, item: Expr, data: Buffer, weights: Buffer, tail: Tail) -> None:
+    g = plan.geometry
+    row_tile, block = split_index(item, (plan.rows * plan.tiles, plan.blocks))
+    row, tile = split_index(row_tile, (plan.rows, plan.tiles))
+    n, y = (T.int64(0), T.int64(0)) if plan.flat else split_index(row, (g.n, g.ho))
+    first, block = k.keep(tile * plan.pixels), k.keep(block)
+    acc = k.registers(plan.pixels * plan.vectors, plan.width)
+    base = k.keep(block * (plan.reduction * plan.block))
+    if plan.flat:
+        _flat_taps(plan, first, data, weights, base, acc)
+    else:
+        _window_taps(plan, n, k.keep(y), first, data, weights, base, acc)
+    whole = plan.columns % plan.pixels == 0
+    for p in range(plan.pixels):
+        at = first + p
+        prefix = _output_position(plan, n, y, at)
+
+        def channels(prefix: tuple[Expr, ...] = prefix, p: int = p) -> None:
+            for v in range(plan.vectors):
+                finish(tail, prefix, block * plan.block + v * plan.width, acc, p * plan.vectors + v, plan.width, g.co,
+                       partial=g.co % plan.block != 0)  # fmt: skip
+
+        k.when(None if whole else at < T.int64(plan.columns), channels)
+
+
+def _output_position(plan: Plan, n: Expr, y: Expr, column: Expr) -> tuple[Expr, ...]:
+    g = plan.geometry
+    if plan.flat and plan.straight:
+        return (*(T.int64(0) for _ in g.prefix[1:]), column)
+    return split_index(column, g.prefix) if plan.flat else (n, y, column)
+
+
+def _accumulate(plan: Plan, acc: Buffer, weights: Buffer, at: Expr, elements: list[Expr]) -> None:
+    line = [T.Bind(load(weights, [at + v * plan.width], plan.width)) for v in range(plan.vectors)]
+    for p, element in enumerate(elements):
+        one = T.Bind(element)
+        for v, weight in enumerate(line):
+            number = p * plan.vectors + v
+            k.put(acc, number, acc[number] + broadcast(one, plan.width) * weight)
+
+
+def _flat_taps(plan: Plan, first: Expr, data: Buffer, weights: Buffer, base: Expr, acc: Buffer) -> None:
+    """Pixels beyond the last one repeat it: what they compute is not stored."""
+    zeros = tuple(T.int64(0) for _ in plan.geometry.prefix[1:])
+    last = T.int64(plan.columns - 1)
+    exact = plan.columns % plan.pixels == 0
+    pixels = [first + p if exact else k.keep(T.min(first + p, last)) for p in range(plan.pixels)]
+
+    def step(i: Expr) -> None:
+        elements = [data[(*zeros, pixel, i)] for pixel in pixels]
+        _accumulate(plan, acc, weights, base + i * plan.block, elements)
+
+    loop(plan.geometry.ci, step)
+
+
+def _window_taps(
+    plan: Plan, n: Expr, y: Expr, first: Expr, data: Buffer, weights: Buffer, base: Expr, acc: Buffer
+) -> None:  # fmt: skip
+    g = plan.geometry
+    top = k.keep(y * g.strides[0] - g.pads[0])
+    left = k.keep(first * g.strides[1] - g.pads[1])
+    begin, end = rows_inside(g, top)
+    span = (plan.pixels - 1) * g.strides[1] + (g.kw - 1) * g.dilations[1]
+    low, high = columns_outside(g, plan.tiles, plan.pixels)
+
+    def taps(*, masked: bool) -> None:
+        def tap(ky: Expr, kx: Expr) -> None:
+            line = top + ky * g.dilations[0]
+            columns = [k.keep(left + p * g.strides[1] + kx * g.dilations[1]) for p in range(plan.pixels)]
+            at = k.keep(base + (ky * g.kw + kx) * (g.ci * plan.block))
+
+            def step(i: Expr) -> None:
+                elements = []
+                for column in columns:
+                    value = data[n, line, column, i]
+                    check = k.inside([(column, g.w, low, high)]) if masked else None
+                    elements.append(value if check is None else T.if_then_else(check, value, T.float32(0)))
+                _accumulate(plan, acc, weights, at + i * plan.block, elements)
+
+            loop(g.ci, step)
+
+        with T.serial(end - begin) as j:
+            ky = k.keep(begin + j)
+            loop(g.kw, lambda kx: tap(ky, kx))
+
+    interior = k.both(left >= T.int64(0) if low else None, left + span < T.int64(g.w) if high else None)
+    k.either(interior, lambda: taps(masked=False), lambda: taps(masked=True))
+
+
+def rows_inside(g: Geometry, top: Expr) -> tuple[Expr, Expr]:
+    """[begin, end) of the kernel's rows that lie inside the image, for a window whose first row is ``top``."""
+    d = g.dilations[0]
+    begin = k.keep(T.max(T.int64(0), (T.int64(d - 1) - top) // d)) if g.pads[0] > 0 else T.int64(0)
+    beyond = (g.ho - 1) * g.strides[0] - g.pads[0] + (g.kh - 1) * d >= g.h
+    end = k.keep(T.min(T.int64(g.kh), (T.int64(g.h + d - 1) - top) // d)) if beyond else T.int64(g.kh)
+    return begin, end
+
+
+def columns_outside(g: Geometry, tiles: int, pixels: int) -> tuple[bool, bool]:
+    """Whether some tile reaches past the left and past the right border."""
+    right = (tiles * pixels - 1) * g.strides[1] - g.pads[1] + (g.kw - 1) * g.dilations[1] >= g.w
+    return g.pads[1] > 0, right
+

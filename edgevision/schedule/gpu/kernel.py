@@ -1,0 +1,146 @@
+"""The pieces of a device kernel: the grid, work items with a number, registers of vectors, values of vectors.
+
+A kernel is a PrimFunc whose parameters are called p0, p1, ... and whose grid is constant. The number of a work item is taken
+apart by the template: neighbours in a work group should read neighbouring memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script.builder import ir as T  # noqa: N812
+
+from edgevision.program import GROUP_SIZE, GROUPS
+from edgevision.schedule.gpu.scheduled import Kernel
+from edgevision.schedule.register_tile import Buffer, Expr, broadcast
+
+LEAST_GROUPS = 8
+"""Work groups shrink until there are so many: a device shares out whole groups among its compute units."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """``items`` work items in groups of ``size``; the last group may be partly idle."""
+
+    items: int
+    size: int
+
+    @property
+    def groups(self) -> int:
+        return -(-self.items // self.size)
+
+
+def grid(items: int, most: int) -> Grid:
+    """Groups of a power of two, at most ``most`` work items, that leave idle less than an eighth of them."""
+    size = 1
+    while size * 2 <= most and -(-items // (2 * size)) >= LEAST_GROUPS:
+        size *= 2
+    while size > 1 and 8 * (-(-items // size) * size - items) > items:
+        size //= 2
+    return Grid(items, size)
+
+
+@contextmanager
+def work_items(over: Grid) -> Iterator[Expr]:
+    """The number of the work item, 0 .. items-1, as int64."""
+    T.func_attr({"tirx.noalias": True, GROUPS: over.groups, GROUP_SIZE: over.size})
+    with T.launch_thread("blockIdx.x", over.groups) as group, T.launch_thread("threadIdx.x", over.size) as member:
+        number = T.Bind(T.cast(group * over.size + member, "int64"))
+        if over.groups * over.size == over.items:
+            yield number
+        else:
+            with T.If(number < T.int64(over.items)), T.Then():
+                yield number
+
+
+def build(body: Callable[[], None]) -> tirx.PrimFunc:
+    """The function that ``body`` emits: its parameters, then its work items."""
+    with IRBuilder() as builder:
+        with T.prim_func(s_tir=True):
+            T.func_name("kernel")
+            body()
+        return builder.get()
+
+
+def used_only(func: tirx.PrimFunc, touched: Collection[int]) -> Kernel:
+    """The kernel without the parameters that it never touches."""
+    kept = sorted(touched)
+    bare = tirx.PrimFunc([func.params[i] for i in kept], func.body, func.ret_type, func.attrs)
+    return Kernel(func=bare, arguments=tuple(kept))
+
+
+def registers(count: int, width: int, dtype: str = "float32") -> Buffer:
+    """``count`` vectors of one work item, cleared. They stay registers while every index is a constant."""
+    kind = dtype if width == 1 else f"{dtype}x{width}"
+    found = T.alloc_buffer((count,), kind, scope="local", layout=None)
+    for i in range(count):
+        T.buffer_store(found, broadcast(T.cast(0, dtype) if dtype != "float32" else T.float32(0), width), [i])
+    return found
+
+
+def scalars(count: int, dtype: str = "float32") -> Buffer:
+    """``count`` numbers of one work item, not cleared."""
+    return T.alloc_buffer((count,), dtype, scope="local", layout=None)
+
+
+def keep(number: Expr) -> Expr:
+    """``number`` in a variable of the kernel. TVM writes a bound value out wherever it is used, and nested index arithmetic grows
+    beyond what a driver's compiler should be given; it cannot see through a variable. Nor can it tell its sign: take numbers
+    apart before they are kept."""
+    if isinstance(number, tirx.IntImm):
+        return number
+    place = T.alloc_buffer((1,), "int32", scope="local", layout=None)
+    T.buffer_store(place, T.cast(number, "int32"), [0])
+    return T.cast(place[0], "int64")
+
+
+def put(registers_: Buffer, number: int, value: Any) -> None:
+    T.buffer_store(registers_, value, [number])
+
+
+def both(*conditions: Expr) -> Expr:
+    """The conjunction; None stands for true. None if nothing remains."""
+    given = [c for c in conditions if c is not None]
+    return tirx.all(*given) if given else None
+
+
+def when(condition: Expr | None, body: Callable[[], None]) -> None:
+    """``body`` where ``condition`` holds; None: always."""
+    if condition is None:
+        body()
+        return
+    with T.If(condition), T.Then():
+        body()
+
+
+def either(condition: Expr | None, yes: Callable[[], None], no: Callable[[], None]) -> None:
+    """``yes`` where ``condition`` holds, ``no`` elsewhere; None: always ``yes``."""
+    if condition is None:
+        yes()
+        return
+    with T.If(condition):
+        with T.Then():
+            yes()
+        with T.Else():
+            no()
+
+
+def largest_divisor(extent: int, most: int, least: int = 1) -> int | None:
+    """The largest divisor of ``extent`` in [least, most]."""
+    return next((n for n in range(min(extent, most), least - 1, -1) if extent % n == 0), None)
+
+
+def inside(positions: Sequence[tuple[Expr, int, bool, bool]]) -> Expr | None:
+    """Whether each (value, extent, check below, check above) satisfies 0 <= value < extent."""
+    found = []
+    for value, extent, below, above in positions:
+        if below:
+            found.append(value >= T.int64(0))
+        if above:
+            found.append(value < T.int64(extent))
+    return both(*found)

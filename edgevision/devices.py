@@ -7,11 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgevision import device_file
+from edgevision import target as targets
 from edgevision.device_file import DeviceEntry
-from edgevision.errors import UnknownNameError
+from edgevision.errors import InputError, UnknownNameError
+from edgevision.measure import adb, ssh
+from edgevision.measure.adb import AdbTransport
 from edgevision.measure.attended import TERMS, Terms, say_nothing
+from edgevision.measure.emulated import EmulatedTransport
 from edgevision.measure.local_transport import LocalTransport
+from edgevision.measure.ssh import SshTransport
 from edgevision.measure.transport import Transport
+from edgevision.target import Target
 
 LOCAL = DeviceEntry(name="local", transport="local", target="native")
 """This machine, which needs no entry; a file may have one of this name in its place."""
@@ -49,8 +55,33 @@ def load(
 
 
 def transport(found: DeviceEntry, *, told: Callable[[str], None] = say_nothing, terms: Terms = TERMS) -> Transport:
-    """What leads to the device ``found``."""
+    """What leads to the device ``found``.
+
+    Raises: InputError, when an emulator's target needs none.
+    """
+    if found.transport == "ssh":
+        return SshTransport(
+            name=found.name, address=found.address, port=found.port, user=found.user, jump=found.jump, identity=found.identity,
+            ssh_config=found.ssh_config, folder=found.folder.removeprefix("~/") or ssh.FOLDER, lock=found.lock,
+            environment=found.environment, cores=found.cores, terms=terms, told=told,
+        )  # fmt: skip
+    if found.transport == "adb":
+        return AdbTransport(
+            name=found.name, serial=found.serial, address=found.address, port=found.port, folder=found.folder or adb.FOLDER,
+            lock=found.lock, environment=found.environment, cores=found.cores, terms=terms, told=told,
+        )  # fmt: skip
     local = LocalTransport(
         name=found.name, lock=found.lock, environment=found.environment, cores=found.cores, terms=terms, told=told
     )
-    return replace(local, folder=Path(found.folder).expanduser()) if found.folder else local
+    if found.folder:
+        local = replace(local, folder=Path(found.folder).expanduser())
+    return EmulatedTransport(target=_emulated(found), machine=local) if found.transport == "emulator" else local
+
+
+def _emulated(found: DeviceEntry) -> Target:
+    target = targets.load(found.target)
+    if not target.emulator:
+        raise InputError(
+            f"device {found.name}: target {target.name} runs on this machine and nothing emulates it; use transport local"
+        )
+    return target

@@ -215,6 +215,8 @@ class Attended:
         return shlex.join(["sh", self._script, verb, self._folder, self._lock, self._id, *words])
 
     def _call(self, command: str, doing: str, timeout_s: float | None = None, feed: Path | None = None) -> Ended:
+        if self._keeper is not None and not self._keeper.alive:
+            raise self._lost(doing, self._line.explain(self._keeper.stderr))
         words = self._line.words(command)
         return self._checked(words, doing, self._terms.answer_s if timeout_s is None else timeout_s, feed)
 

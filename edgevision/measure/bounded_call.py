@@ -7,7 +7,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,6 @@ def call(
     timeout_s: float,
     most_bytes: int,
     feed: Path | None = None,
-    environment: Mapping[str, str] | None = None,
 ) -> Ended:
     """Run ``words``, the file ``feed`` as standard input; killed after ``timeout_s`` or ``most_bytes`` of output.
 
@@ -40,7 +39,7 @@ def call(
     """
     with (feed or Path(os.devnull)).open("rb") as stdin:
         child = subprocess.Popen(
-            words, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, env=environment
+            words, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         )
     try:
         out, err, why = _collect(child, time.monotonic() + timeout_s, timeout_s, most_bytes)

@@ -140,6 +140,11 @@ watch() { # PID WATCH_S
     done
 }
 
+over() {
+    echo "the session has ended there" >&2
+    exit 1
+}
+
 # --- what a session does ----------------------------------------------------------------------------------------------
 
 check() { # NONCE NAME
@@ -164,7 +169,7 @@ keep() { # NONCE NAME SHA256 CKSUM BOUND_KIB
 }
 
 run() { # NONCE INPUT COMMAND
-    cd "$work" || exit 1
+    cd "$work" 2>/dev/null || over
     EDGEVISION_WORK=$id $apart sh -c "$3" <"$2" >"out.$1" 2>"err.$1" &
     child=$!
     # A session that ended in the meantime has looked for its processes already.
@@ -175,7 +180,7 @@ run() { # NONCE INPUT COMMAND
 }
 
 fetch() { # NONCE FILE
-    cd "$work" || exit 1
+    cd "$work" 2>/dev/null || over
     if [ -f "$2" ]; then frame "$1" 0 "$2" /dev/null; else frame "$1" 1 /dev/null /dev/null; fi
 }
 

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import IO
 
@@ -20,12 +20,12 @@ ASK_S = 1.0
 class Keeper:
     """``words``: the program here whose standard streams are those of `hold` there."""
 
-    def __init__(self, words: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, words: Sequence[str]) -> None:
         self._said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._child = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True,
-            bufsize=0, env=environment,
+            bufsize=0,
         )  # fmt: skip
         self._closing = threading.Event()
         threading.Thread(target=self._listen, daemon=True).start()

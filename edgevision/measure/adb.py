@@ -1,0 +1,96 @@
+"""An Android device that the adb client reaches, by USB or TCP."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgevision.errors import ToolchainError
+from edgevision.latency import How
+from edgevision.measure import bounded_call
+from edgevision.measure.attended import TERMS, Site, Terms, attended, say_nothing
+from edgevision.measure.line import NO_SPACE, Cause, first
+from edgevision.measure.transport import LostDeviceError, Workspace
+
+FOLDER = "/data/local/tmp/edgevision"
+PORT = 5555
+SAID_BYTES = 1 << 20
+
+CAUSES = (
+    ("no devices|device '([^']*)' not found|device not found", "not attached",
+     "see `adb devices`; plug it in, or connect it with `adb connect`"),
+    ("more than one device", "more than one device is attached", "name one in its entry: serial = ..."),
+    ("unauthorized", "this computer is not authorized", "accept its key on the phone's screen"),
+    ("device offline|still authorizing", "offline", "unplug it and plug it in again"),
+    ("Connection refused", "connection refused", "see that adb over TCP is on (adb tcpip 5555) and that the port is right"),
+    ("failed to connect|cannot connect|No route to host|unreachable|timed out", "not reachable", "see that it is on and reachable"),
+    ("No space left", NO_SPACE, "make room on its disk, or name another folder in its entry"),
+    ("Permission denied|Read-only file system", "folder refused", "name a folder that the shell may write to, folder = ..."),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdbTransport:
+    """``serial`` as `adb devices` lists it; or ``address`` and ``port`` of adb over TCP; neither: the only device there is."""
+
+    name: str
+    serial: str = ""
+    address: str = ""
+    port: int = 0
+    folder: str = FOLDER
+    lock: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    cores: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    terms: Terms = TERMS
+    told: Callable[[str], None] = say_nothing
+
+    @property
+    def how(self) -> How:
+        return "measured"
+
+    @contextmanager
+    def open(self) -> Iterator[Workspace]:
+        """Raises: LostDeviceError, ToolchainError."""
+        if not shutil.which("adb"):
+            raise ToolchainError("adb is not installed (Debian: apt-get install adb)")
+        serial = self._connected() if self.address else self.serial
+        site = Site(
+            device=self.name, transport="adb", lock=self.lock or f"{self.folder}/lock", environment=self.environment,
+            terms=self.terms, told=self.told,
+        )  # fmt: skip
+        with attended(AdbLine(folder=self.folder, serial=serial), site) as session:
+            yield session
+
+    def _connected(self) -> str:
+        """The serial number of the device at ``address``. `adb connect` succeeds whether it connects or not."""
+        serial = f"{self.address}:{self.port or PORT}"
+        ended = bounded_call.call(["adb", "connect", serial], timeout_s=self.terms.answer_s, most_bytes=SAID_BYTES)
+        said = (ended.stdout + ended.stderr).decode(errors="replace")
+        if ended.ended or "connected to" not in said:
+            cause = Cause(what="no answer", then="see that it is on and reachable") if ended.ended else first(CAUSES, said)
+            raise LostDeviceError(self.name, "connecting", cause.what, cause.then)
+        return serial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdbLine:
+    """`edgevision.measure.line.Line` over the adb client. Without -T its shell could be a terminal, which changes line ends."""
+
+    folder: str
+    serial: str
+
+    def words(self, command: str) -> Sequence[str]:
+        return [*self._adb, "shell", "-T", command]
+
+    def sending(self, path: Path, there: str) -> Sequence[str]:
+        return [*self._adb, "push", str(path), there]
+
+    def explain(self, stderr: str) -> Cause:
+        return first(CAUSES, stderr)
+
+    @property
+    def _adb(self) -> tuple[str, ...]:
+        return ("adb", "-s", self.serial) if self.serial else ("adb",)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from edgevision import device_file
 from edgevision import target as targets
 from edgevision.device_file import DeviceEntry
-from edgevision.errors import InputError, UnknownNameError
+from edgevision.errors import EdgevisionError, InputError, UnknownNameError
 from edgevision.measure import adb, ssh
 from edgevision.measure.adb import AdbTransport
 from edgevision.measure.attended import TERMS, Terms, say_nothing
@@ -18,6 +20,8 @@ from edgevision.measure.local_transport import LocalTransport
 from edgevision.measure.ssh import SshTransport
 from edgevision.measure.transport import Transport
 from edgevision.target import Target
+
+Result = TypeVar("Result")
 
 LOCAL = DeviceEntry(name="local", transport="local", target="native")
 """This machine, which needs no entry; a file may have one of this name in its place."""
@@ -42,6 +46,20 @@ def entry(name: str, file: Path | None = None) -> DeviceEntry:
     if name not in known:
         raise UnknownNameError("device", name, tuple(known))
     return known[name]
+
+
+def chosen(names: Sequence[str], labels: Sequence[str], file: Path | None = None) -> tuple[DeviceEntry, ...]:
+    """The devices of these names, then those that have one of these labels, each once.
+
+    Raises: UnknownNameError, and as `entries`.
+    """
+    listed = entries(file)
+    known = {label for each in listed for label in each.labels}
+    for label in labels:
+        if label not in known:
+            raise UnknownNameError("label", label, tuple(sorted(known)))
+    labelled = [each for each in listed if not set(labels).isdisjoint(each.labels)]
+    return tuple({each.name: each for each in (*(entry(name, file) for name in names), *labelled)}.values())
 
 
 def load(
@@ -76,6 +94,50 @@ def transport(found: DeviceEntry, *, told: Callable[[str], None] = say_nothing, 
     if found.folder:
         local = replace(local, folder=Path(found.folder).expanduser())
     return EmulatedTransport(target=_emulated(found), machine=local) if found.transport == "emulator" else local
+
+
+def cores(found: DeviceEntry, wanted: str) -> tuple[int, ...]:
+    """The cores that ``wanted`` names: a set of the device's entry ("big"), or numbers ("4,5").
+
+    Raises: InputError, UnknownNameError.
+    """
+    if wanted in found.cores:
+        return found.cores[wanted]
+    numbers = wanted.split(",")
+    if not all(number.strip().isdecimal() for number in numbers):
+        if not found.cores:
+            raise InputError(f"device {found.name} names no sets of cores; give numbers, 4,5, or name a set in its entry")
+        raise UnknownNameError(f"set of cores of device {found.name}", wanted, tuple(found.cores))
+    return tuple(map(int, numbers))
+
+
+def each(found: Sequence[DeviceEntry], work: Callable[[DeviceEntry], Result]) -> list[Result | EdgevisionError]:
+    """``work`` on all devices at the same time; one that fails costs its own result. In the order of ``found``.
+
+    The threads are daemons: a process that is interrupted ends, and devices that hear nothing more clean up themselves.
+    """
+    results: dict[str, Result | EdgevisionError] = {}
+    bugs: list[BaseException] = []
+
+    def one(device: DeviceEntry) -> None:
+        try:
+            results[device.name] = work(device)
+        except EdgevisionError as error:
+            results[device.name] = error
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that asked
+            bugs.append(error)
+
+    if len(found) == 1:
+        one(found[0])
+    else:
+        threads = [threading.Thread(target=one, args=(device,), daemon=True) for device in found]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    if bugs:
+        raise bugs[0]
+    return [results[device.name] for device in found]
 
 
 def _emulated(found: DeviceEntry) -> Target:

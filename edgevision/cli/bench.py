@@ -1,15 +1,30 @@
-"""`edgevision bench`: the latency of an artifact on this machine."""
+"""`edgevision bench`: the latency of an artifact, here or on devices."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from edgevision.cli.devices import DEVICES_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgevision.artifact import Artifact
+    from edgevision.device_file import DeviceEntry
+    from edgevision.measurement import Measurement
 
 
 @click.command()
 @click.argument("file", metavar="ARTIFACT", type=click.Path(path_type=Path))
+@click.option("--device", "names", multiple=True, metavar="NAME", help=(
+    "Time its -bench program on this device (`edgevision devices list`); may be repeated: all at the same time."))  # fmt: skip
+@click.option("--label", "labels", multiple=True, help="On all devices with this label; may be repeated.")
+@DEVICES_FILE
+@click.option("--cores", help="Bind the threads: a set of the device's entry (big), or numbers (4,5). Needs --device.")
 @click.option("--threads", type=click.IntRange(min=1), help="How many compute a run [default: one a core].")
 @click.option(
     "--seconds", type=click.FloatRange(min=0), default=3.0, show_default=True, help="Sample this long at most."
@@ -18,22 +33,76 @@ import click
     "Stop when the 95 % interval of the median is this narrow (half its width over the median)."))  # fmt: skip
 @click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, help="Operators in the profile.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/json.md) instead of tables.")
-def bench(file: Path, threads: int | None, seconds: float, precision: float, top: int, as_json: bool) -> None:
-    """Time ARTIFACT, a .so compiled for this machine, on random inputs."""
-    from edgevision.measure.local import LocalDevice
-    from edgevision.measure.reference import inputs_for
-    from edgevision.measure.sampling import Sampling
-    from edgevision.report.benchmark import benchmark_report, benchmark_view
-    from edgevision.report.json import dumps
+def bench(
+    file: Path, names: tuple[str, ...], labels: tuple[str, ...], devices_file: Path | None, cores: str | None, threads: int | None,
+    seconds: float, precision: float, top: int, as_json: bool,
+) -> int:  # fmt: skip
+    """Time ARTIFACT, a .so with the files that a compile wrote beside it, on random inputs.
+
+    Without --device it must be compiled for this machine.
+    """
     from edgevision.report.manifest import artifact_of
 
     artifact = artifact_of(file)
+    if names or labels:
+        from edgevision.devices import chosen
+
+        return _on_devices(artifact, chosen(names, labels, devices_file), cores, threads, seconds, precision, top, as_json)
+    if cores:
+        raise click.UsageError("--cores needs --device; this machine is --device local")
+    _here(artifact, threads, seconds, precision, top, as_json)
+    return 0
+
+
+def _here(artifact: Artifact, threads: int | None, seconds: float, precision: float, top: int, as_json: bool) -> None:
+    from edgevision.measure.local import LocalDevice
+    from edgevision.measure.reference import inputs_for
+    from edgevision.measure.sampling import Sampling
+    from edgevision.report import console
+    from edgevision.report.benchmark import benchmark_report, benchmark_view
+    from edgevision.report.json import dumps
+
     device = LocalDevice(threads=threads or len(os.sched_getaffinity(0)))
     [inputs] = inputs_for(artifact.inputs, seed=0, count=1)
     latency = device.time(artifact, inputs, Sampling(limit_s=seconds, precision=precision))
     if as_json:
         click.echo(dumps(benchmark_report(artifact, latency)), nl=False)
-        return
-    from edgevision.report import console
+    else:
+        console.stdout().print(benchmark_view(artifact, latency, top))
 
-    console.stdout().print(benchmark_view(artifact, latency, top))
+
+def _on_devices(
+    artifact: Artifact, found: Sequence[DeviceEntry], cores: str | None, threads: int | None, seconds: float, precision: float,
+    top: int, as_json: bool,
+) -> int:  # fmt: skip
+    from edgevision import devices
+    from edgevision.errors import EdgevisionError
+    from edgevision.measure.timed import Plan, time_on
+    from edgevision.report import console
+    from edgevision.report.benchmark import benchmark_report, benchmarks_report, measurement_view
+    from edgevision.report.json import dumps
+
+    def timed(device: DeviceEntry) -> Measurement:
+        bound = devices.cores(device, cores) if cores else ()
+        plan = Plan(threads=threads or len(bound), cores=bound, limit_s=seconds, precision=precision)
+        return time_on(devices.transport(device, told=_tell), artifact, plan, _tell)
+
+    results = devices.each(found, timed)
+    lost = [each for each in results if isinstance(each, EdgevisionError)]
+    if len(results) == 1 and lost:
+        raise lost[0]
+    if as_json:
+        whole = benchmarks_report(artifact, {device.name: each for device, each in zip(found, results, strict=True)})
+        one = next((each for each in results if not isinstance(each, EdgevisionError)), None)
+        single = len(results) == 1 and one is not None
+        click.echo(dumps(benchmark_report(artifact, one.latency, one) if single and one else whole), nl=False)
+    for each in results:
+        if isinstance(each, EdgevisionError):
+            click.echo(f"edgevision: {each}", err=True)
+        elif not as_json:
+            console.stdout().print(measurement_view(artifact, each, top))
+    return max((each.exit_code for each in lost), default=0)
+
+
+def _tell(text: str) -> None:
+    click.echo(text, err=True)

@@ -2,19 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 
 from edgevision.artifact import Artifact
+from edgevision.errors import EdgevisionError
 from edgevision.latency import Latency
+from edgevision.measurement import Measurement
+from edgevision.report.device import lost, measurement
 from edgevision.report.json import Json, document
 from edgevision.report.json import latency as latency_entry
 from edgevision.report.table import profile_table
 
 
-def benchmark_report(artifact: Artifact, latency: Latency) -> Json:
-    """What ``edgevision bench --json`` prints."""
-    return document("benchmark", {"library": str(artifact.path), "latency": latency_entry(latency)})
+def benchmark_report(artifact: Artifact, latency: Latency, record: Measurement | None = None) -> Json:
+    """What ``edgevision bench --json`` prints; ``record`` for a device."""
+    around = {} if record is None else {"measurement": measurement(record)}
+    return document("benchmark", {"library": str(artifact.path), "latency": latency_entry(latency), **around})
+
+
+def benchmarks_report(artifact: Artifact, results: Mapping[str, Measurement | EdgevisionError]) -> Json:
+    """What it prints for several devices."""
+    return document(
+        "benchmarks",
+        {
+            "library": str(artifact.path),
+            "devices": [
+                {"name": name, "latency": latency_entry(each.latency), "measurement": measurement(each)}
+                for name, each in results.items()
+                if isinstance(each, Measurement)
+            ],
+            "lost": [lost(name, each) for name, each in results.items() if isinstance(each, EdgevisionError)],
+        },
+    )
+
+
+def measurement_view(artifact: Artifact, record: Measurement, top: int) -> RenderableType:
+    """Like `benchmark_view`, with what surrounds the figure."""
+    latency, device = record.latency, record.latency.device
+    around = Table(title=f"{device.name}: {device.cpu}", title_justify="left", show_header=False)
+    around.add_row("cold start", f"{record.create_ms:.3g} ms to a session, first run {record.first_run_ms:.3g} ms")
+    if record.peak_rss_bytes is not None:
+        around.add_row("memory", f"{record.peak_rss_bytes / 1e6:.3g} MB resident at most")
+    around.add_row("processes", str(record.starts))
+    around.add_row("cores", ",".join(map(str, record.cores)) or "the system's choice")
+    hottest = [each.hottest_c for each in record.looks if each.hottest_c is not None]
+    if hottest:
+        around.add_row("temperature", f"{hottest[0]:.0f} degrees C before, {max(hottest):.0f} at most, {hottest[-1]:.0f} after")
+    around.add_row("trust", "\n".join(f"- {doubt}" for doubt in record.doubts) or "nothing speaks against it")
+    return Group(benchmark_view(artifact, latency, top), around)
 
 
 def benchmark_view(artifact: Artifact, latency: Latency, top: int) -> RenderableType:

@@ -51,10 +51,11 @@ def ssh_server(folder: Path, environment: Mapping[str, str] | None = None) -> It
     known_hosts = folder / "known_hosts"
     known_hosts.write_text(f"[127.0.0.1]:{port} {(folder / 'host.pub').read_text()}")
     server = folder / "sshd_config"
-    variables = "".join(f' "{key}={value}"' for key, value in (environment or {}).items())
+    # bash does not read ~/.bashrc below the second level.
+    variables = "".join(f' "{key}={value}"' for key, value in {"SHLVL": "2", **(environment or {})}.items())
     server.write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\n"
-        f"StrictModes no\nUsePAM no\nPidFile none\nMaxStartups 100\n" + (f"SetEnv{variables}\n" if variables else "")
+        f"StrictModes no\nUsePAM no\nPidFile none\nMaxStartups 100\nSetEnv{variables}\n"
     )
     config = folder / "ssh_config"
     config.write_text(

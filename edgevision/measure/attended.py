@@ -22,13 +22,16 @@ from pathlib import Path
 from edgevision.latency import DeviceInfo
 from edgevision.measure import bounded_call
 from edgevision.measure.bounded_call import Ended
-from edgevision.measure.cpuinfo import cpu_name
-from edgevision.measure.frame import Frame, FrameError, cksum, reply, unframe
+from edgevision.measure.cpuinfo import clusters, cpu_name
+from edgevision.measure.frame import Frame, FrameError, digests, reply, unframe
 from edgevision.measure.keeper import Keeper
 from edgevision.measure.line import CLOSED, NO_SPACE, Cause, Line
 from edgevision.measure.transport import NO_VARIABLES, LostDeviceError, Ran
 
 SCRIPT = Path(__file__).parent / "device.sh"
+PROGRAMS = ("cat", "chmod", "grep", "ls", "mkdir", "mv", "rm", "sleep", "touch", "wc")
+"""What a device needs beside a shell; and one of `DIGESTS`."""
+DIGESTS = ("sha256sum", "md5sum", "cksum")
 MOST_BYTES = 256 << 20
 """Of output of one command, and of a file that is pulled."""
 
@@ -125,12 +128,15 @@ class Attended:
         doing, script = "connecting", SCRIPT.read_bytes()
         file = f"device-{sha256(script).hexdigest()[:16]}.sh"
         here = self._hello(file)
-        if here.script != f"{cksum(script)} {len(script)}":
+        right = [f"{program} {value}" for program, value in digests(script).items()]
+        if here.lacking:
+            raise self._lost(doing, Cause(what=f"no {', '.join(here.lacking)}", then="its shell needs these programs"))
+        if here.script not in right:
             part = f"{here.folder}/.{self._id}"
             ended = self._send(SCRIPT, part, f"cat >{shlex.quote(part)}", doing)
             moved = self._call(f"mv {shlex.quote(part)} {shlex.quote(f'{here.folder}/{file}')}", doing)
             here = self._hello(file)
-            if here.script != f"{cksum(script)} {len(script)}":
+            if here.script not in right:
                 raise self._lost(doing, self._full_or(ended.stderr + moved.stderr, None, "files arrive changed"))
         self._folder, self._lock, self._script = here.folder, here.lock, f"{here.folder}/{file}"
         self._info = DeviceInfo(
@@ -142,9 +148,13 @@ class Attended:
         lock = f"echo {shlex.quote(self._site.lock)}"
         if not self._site.lock:
             lock = "if [ -d /tmp ] && [ -w /tmp ]; then echo /tmp/edgevision.lock; else echo $PWD/lock; fi"
+        found = " || ".join(f"command -v {each}" for each in DIGESTS)
+        digest = f"{{ d=$({found}); echo ${{d##*/}} $($d <{script}); }}"
         text = (
             f"echo; echo EV:{nonce}; mkdir -p {folder} && cd {folder} && pwd && {lock} && "
-            f"{{ [ -f {script} ] && cksum <{script} || echo none; nproc || echo 0; cat /proc/cpuinfo; echo EV:{nonce} end; }}"
+            f"{{ l=; for p in {' '.join(PROGRAMS)}; do command -v $p >/dev/null 2>&1 || l=$l,$p; done; "
+            f"{{ {found}; }} >/dev/null || l=$l,{DIGESTS[0]}; echo lacking$l; "
+            f"[ -f {script} ] && {digest} || echo none; nproc 2>/dev/null || echo 0; cat /proc/cpuinfo; echo EV:{nonce} end; }}"
         )
         ended = self._call(f"sh -c {shlex.quote(text)}", "connecting")
         answer = ended.stdout.decode(errors="replace")
@@ -152,8 +162,11 @@ class Attended:
         answer, whole, _ = answer.partition(f"EV:{nonce} end\n")
         if not whole:
             raise self._lost("connecting", self._unusable(ended) if begun else self._line.explain(_text(ended.stderr)))
-        folder, lock, found, cores, cpuinfo = answer.split("\n", 4)
-        return _Hello(folder=folder, lock=lock, script=found.strip(), cores=int(cores), cpuinfo=cpuinfo)
+        folder, lock, lacking, script, cores, cpuinfo = answer.split("\n", 5)
+        return _Hello(
+            folder=folder, lock=lock, lacking=tuple(lacking.split(",")[1:]), script=" ".join(script.split()[:2]),
+            cores=int(cores) or sum(map(len, clusters(cpuinfo, {}))), cpuinfo=cpuinfo,
+        )  # fmt: skip
 
     def _unusable(self, ended: Ended) -> Cause:
         """The shell is there, the folder cannot be made."""
@@ -165,16 +178,16 @@ class Attended:
     def push(self, path: Path) -> str:
         """See `edgevision.measure.transport.Workspace`."""
         doing, content = f"sending {path.name}", path.read_bytes()
-        digests = {"sha256": sha256(content).hexdigest(), "cksum": str(cksum(content))}
-        name = f"{max(1, -(-len(content) // 1024))}-{digests['sha256']}"
+        known = digests(content)
+        name = f"{max(1, -(-len(content) // 1024))}-{known['sha256sum']}"
         there = f"{self._folder}/store/{name}"
-        if self._reply(doing, "check", name) in [list(each) for each in digests.items()]:
+        if self._reply(doing, "check", name) in [list(each) for each in known.items()]:
             return there
         cause = Cause(what="files arrive changed", then="see its cable, its disk and its memory")
         for _ in range(2):
             sent = self._put(path, "part", doing)
             bound = str(self._terms.store_bytes >> 10)
-            kept = self._reply(doing, "keep", name, digests["sha256"], digests["cksum"], bound)
+            kept = self._reply(doing, "keep", name, *known.values(), bound)
             if kept == ["kept"]:
                 return there
             cause = self._full_or(sent.stderr, _kib(kept[-1:]), cause.what, len(content))
@@ -293,6 +306,7 @@ class Attended:
 class _Hello:
     folder: str
     lock: str
+    lacking: tuple[str, ...]
     script: str
     cores: int
     cpuinfo: str

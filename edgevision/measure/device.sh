@@ -1,5 +1,5 @@
-# What edgevision has a device's shell do. Needs a POSIX sh (dash, mksh, busybox, toybox), /proc, and of programs cat, chmod,
-# cksum, grep, ls, mkdir, mv, rm, sleep, touch; takes setsid, sha256sum and df where they are.
+# What edgevision has a device's shell do. Needs a POSIX sh (dash, mksh, busybox, toybox), /proc, and the programs that
+# edgevision/measure/attended.py lists; takes setsid and df where they are.
 #
 #   sh device.sh VERB FOLDER LOCK ID ...
 #
@@ -30,15 +30,19 @@ sweep() { # NAME=ID...: kill every process with one of these in its environment
     done
 }
 
-digest() { # FILE
-    if command -v sha256sum >/dev/null 2>&1; then
-        set -- $(sha256sum <"$1")
-        echo "sha256 $1"
-    else
-        set -- $(cksum <"$1")
-        echo "cksum $1"
-    fi
+digest() { # FILE PROGRAM...: by the first that there is
+    file=$1
+    shift
+    for program in "$@"; do
+        command -v "$program" >/dev/null 2>&1 || continue
+        set -- $("$program" <"$file")
+        echo "$program $1"
+        return
+    done
 }
+
+strong() { digest "$1" sha256sum md5sum cksum; }
+quick() { echo "$(digest "$1" cksum md5sum sha256sum) $(($(wc -c <"$1")))"; }
 
 free_kib() {
     set -- $(df -P -k "$folder" 2>/dev/null | tail -n 1)
@@ -47,7 +51,7 @@ free_kib() {
 
 frame() { # NONCE STATUS OUT ERR: what was printed, with lengths and checksums
     echo
-    echo "EV:$1 $2 $(cksum <"$3") $(cksum <"$4") $(free_kib)"
+    echo "EV:$1 $2 $(quick "$3") $(quick "$4") $(free_kib)"
     cat "$3" "$4"
 }
 
@@ -151,7 +155,7 @@ check() { # NONCE NAME
     [ -f "$store/$2" ] || { echo "EV:$1 lacking"; return; }
     touch "$store/$2"
     echo "$2" >>"$work/used"
-    echo "EV:$1 $(digest "$store/$2")"
+    echo "EV:$1 $(strong "$store/$2")"
 }
 
 receive() { # NONCE FILE
@@ -159,13 +163,13 @@ receive() { # NONCE FILE
     echo "EV:$1 $? $(free_kib)"
 }
 
-keep() { # NONCE NAME SHA256 CKSUM BOUND_KIB
-    case $(digest "$work/part") in
-        "sha256 $3" | "cksum $4") ;;
+keep() { # NONCE NAME SHA256 MD5 CKSUM BOUND_KIB
+    case $(strong "$work/part") in
+        "sha256sum $3" | "md5sum $4" | "cksum $5") ;;
         *) rm -f "$work/part"; echo "EV:$1 spoiled $(free_kib)"; return ;;
     esac
     echo "$2" >>"$work/used"
-    chmod 755 "$work/part" && mv "$work/part" "$store/$2" && evict "$5" && echo "EV:$1 kept"
+    chmod 755 "$work/part" && mv "$work/part" "$store/$2" && evict "$6" && echo "EV:$1 kept"
 }
 
 run() { # NONCE INPUT COMMAND

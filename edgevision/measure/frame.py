@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import dataclass
+from hashlib import md5, sha256
 
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -35,18 +36,19 @@ def unframe(nonce: str, received: bytes) -> Frame:
 
     Raises: FrameError.
     """
-    header = re.search(rb"^EV:%s (\d+) (\d+) (\d+) (\d+) (\d+) (\w+)\n" % nonce.encode(), received, re.MULTILINE)
+    part = rb"(\w+) (\w+) (\d+)"
+    header = re.search(rb"^EV:%s (\d+) %s %s (\w+)\n" % (nonce.encode(), part, part), received, re.MULTILINE)
     if not header:
         raise FrameError("no answer", cut=True)
-    status, out_sum, out_bytes, err_sum, err_bytes = map(int, header.groups()[:5])
+    status, out_by, out_sum, out_bytes, err_by, err_sum, err_bytes, free = (each.decode() for each in header.groups())
+    out_end, end = int(out_bytes), int(out_bytes) + int(err_bytes)
     body = received[header.end() :]
-    out, err = body[:out_bytes], body[out_bytes : out_bytes + err_bytes]
-    if len(out) + len(err) < out_bytes + err_bytes:
-        raise FrameError(f"{len(body)} of {out_bytes + err_bytes} bytes", cut=True)
-    if len(body) > out_bytes + err_bytes or cksum(out) != out_sum or cksum(err) != err_sum:
+    if len(body) < end:
+        raise FrameError(f"{len(body)} of {end} bytes", cut=True)
+    out, err = body[:out_end], body[out_end:end]
+    if len(body) > end or digests(out).get(out_by) != out_sum or digests(err).get(err_by) != err_sum:
         raise FrameError("other bytes than were sent")
-    free = header[6].decode()
-    return Frame(status=status, stdout=out, stderr=err, free_kib=int(free) if free.isdecimal() else None)
+    return Frame(status=int(status), stdout=out, stderr=err, free_kib=int(free) if free.isdecimal() else None)
 
 
 def reply(nonce: str, received: bytes) -> list[str]:
@@ -58,6 +60,15 @@ def reply(nonce: str, received: bytes) -> list[str]:
     if not line:
         raise FrameError("no answer", cut=True)
     return line[1].decode("ascii").split()
+
+
+def digests(content: bytes) -> dict[str, str]:
+    """What the programs print that a device may have for it, strongest first."""
+    return {
+        "sha256sum": sha256(content).hexdigest(),
+        "md5sum": md5(content, usedforsecurity=False).hexdigest(),
+        "cksum": str(cksum(content)),
+    }
 
 
 def cksum(content: bytes) -> int:

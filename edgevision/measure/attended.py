@@ -11,27 +11,26 @@ import getpass
 import os
 import secrets
 import shlex
+import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
 from edgevision.latency import DeviceInfo
-from edgevision.measure import bounded_call
+from edgevision.measure import bounded_call, greeting
 from edgevision.measure.bounded_call import Ended
 from edgevision.measure.cpuinfo import clusters, cpu_name
 from edgevision.measure.frame import Frame, FrameError, digests, reply, unframe
+from edgevision.measure.greeting import Answer
 from edgevision.measure.keeper import Keeper
 from edgevision.measure.line import CLOSED, NO_SPACE, Cause, Line
 from edgevision.measure.transport import NO_VARIABLES, LostDeviceError, Ran
 
 SCRIPT = Path(__file__).parent / "device.sh"
-PROGRAMS = ("cat", "chmod", "grep", "ls", "mkdir", "mv", "rm", "sleep", "touch", "wc")
-"""What a device needs beside a shell; and one of `DIGESTS`."""
-DIGESTS = ("sha256sum", "md5sum", "cksum")
 MOST_BYTES = 256 << 20
 """Of output of one command, and of a file that is pulled."""
 
@@ -129,8 +128,6 @@ class Attended:
         file = f"device-{sha256(script).hexdigest()[:16]}.sh"
         here = self._hello(file)
         right = [f"{program} {value}" for program, value in digests(script).items()]
-        if here.lacking:
-            raise self._lost(doing, Cause(what=f"no {', '.join(here.lacking)}", then="its shell needs these programs"))
         if here.script not in right:
             part = f"{here.folder}/.{self._id}"
             ended = self._send(SCRIPT, part, f"cat >{shlex.quote(part)}", doing)
@@ -139,39 +136,25 @@ class Attended:
             if here.script not in right:
                 raise self._lost(doing, self._full_or(ended.stderr + moved.stderr, None, "files arrive changed"))
         self._folder, self._lock, self._script = here.folder, here.lock, f"{here.folder}/{file}"
+        cores = here.cores or sum(map(len, clusters(here.cpuinfo, {})))
         self._info = DeviceInfo(
-            name=self._site.device, cpu=cpu_name(here.cpuinfo), cores=here.cores, transport=self._site.transport
+            name=self._site.device, cpu=cpu_name(here.cpuinfo), cores=cores, transport=self._site.transport
         )
 
-    def _hello(self, script: str) -> _Hello:
-        nonce, folder = secrets.token_hex(8), shlex.quote(self._line.folder)
-        lock = f"echo {shlex.quote(self._site.lock)}"
-        if not self._site.lock:
-            lock = "if [ -d /tmp ] && [ -w /tmp ]; then echo /tmp/edgevision.lock; else echo $PWD/lock; fi"
-        found = " || ".join(f"command -v {each}" for each in DIGESTS)
-        digest = f"{{ d=$({found}); echo ${{d##*/}} $($d <{script}); }}"
-        text = (
-            f"echo; echo EV:{nonce}; mkdir -p {folder} && cd {folder} && pwd && {lock} && "
-            f"{{ l=; for p in {' '.join(PROGRAMS)}; do command -v $p >/dev/null 2>&1 || l=$l,$p; done; "
-            f"{{ {found}; }} >/dev/null || l=$l,{DIGESTS[0]}; echo lacking$l; "
-            f"[ -f {script} ] && {digest} || echo none; nproc 2>/dev/null || echo 0; cat /proc/cpuinfo; echo EV:{nonce} end; }}"
-        )
-        ended = self._call(f"sh -c {shlex.quote(text)}", "connecting")
-        answer = ended.stdout.decode(errors="replace")
-        _, begun, answer = answer.partition(f"\nEV:{nonce}\n")
-        answer, whole, _ = answer.partition(f"EV:{nonce} end\n")
-        if not whole:
-            raise self._lost("connecting", self._unusable(ended) if begun else self._line.explain(_text(ended.stderr)))
-        folder, lock, lacking, script, cores, cpuinfo = answer.split("\n", 5)
-        return _Hello(
-            folder=folder, lock=lock, lacking=tuple(lacking.split(",")[1:]), script=" ".join(script.split()[:2]),
-            cores=int(cores) or sum(map(len, clusters(cpuinfo, {}))), cpuinfo=cpuinfo,
-        )  # fmt: skip
-
-    def _unusable(self, ended: Ended) -> Cause:
-        """The shell is there, the folder cannot be made."""
+    def _hello(self, script: str) -> Answer:
+        nonce = secrets.token_hex(8)
+        ended = self._call(greeting.command(nonce, self._line.folder, self._site.lock, script), "connecting")
         said = " ".join(_text(ended.stderr).strip().splitlines()[-1:])
-        return Cause(what=f"no folder {self._line.folder}", then=f"name another one, folder = ..., in its entry: {said}")
+        try:
+            answer = greeting.parse(nonce, _text(ended.stdout))
+        except ValueError as error:
+            then = f"name another one, folder = ..., in its entry: {said}"
+            raise self._lost("connecting", Cause(what=f"no folder {self._line.folder}", then=then)) from error
+        if answer is None:
+            raise self._lost("connecting", self._line.explain(_text(ended.stderr)))
+        if answer.lacking:
+            raise self._lost("connecting", Cause(what=f"no {', '.join(answer.lacking)}", then="its shell needs these programs"))
+        return answer
 
     # --- Workspace -----------------------------------------------------------------------------------------------
 
@@ -210,6 +193,9 @@ class Attended:
         frame = self._frame(doing, nonce, timeout_s, "run", feed, f"{exports}exec {shlex.join(command)}")
         if frame.status and (frame.free_kib == 0 or b"No space left" in frame.stderr):
             raise self._lost(doing, _full(frame.free_kib))
+        if frame.status == 128 + signal.SIGXFSZ:
+            endless = f"more than {MOST_BYTES >> 20} MiB of output"
+            raise self._lost(doing, Cause(what=endless, then="see what it prints and why"))
         return Ran(status=frame.status, stdout=_text(frame.stdout), stderr=_text(frame.stderr))
 
     def pull(self, name: str, into: Path) -> None:
@@ -247,9 +233,10 @@ class Attended:
         if words is None:
             return self._call(command, doing, timeout_s, path)
         ended = self._checked(words, doing, timeout_s)
-        if ended.status and b"No space left" not in ended.stderr:
-            raise self._lost(doing, self._line.explain(_text(ended.stderr)))
-        return ended
+        said = ended.stderr + ended.stdout  # adb push complains on its standard output
+        if ended.status and b"No space left" not in said:
+            raise self._lost(doing, self._line.explain(_text(said)))
+        return replace(ended, stderr=said)
 
     def _put(self, path: Path, name: str, doing: str) -> Ended:
         nonce = secrets.token_hex(8)
@@ -300,16 +287,6 @@ class Attended:
 
     def _lost(self, doing: str, cause: Cause) -> LostDeviceError:
         return LostDeviceError(self._site.device, doing, cause.what, cause.then)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Hello:
-    folder: str
-    lock: str
-    lacking: tuple[str, ...]
-    script: str
-    cores: int
-    cpuinfo: str
 
 
 def _late(timeout_s: float) -> Cause:

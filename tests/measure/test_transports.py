@@ -153,3 +153,13 @@ def test_a_killed_command_shell_is_noticed(device: Board) -> None:
         with pytest.raises(LostDeviceError, match=r"connection closed|not attached"):
             workspace.run(["sleep", "305"], timeout_s=20)
     assert device.is_clean(), device.left()
+
+
+def test_a_folder_that_cannot_be_made_is_named(device: Board, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "folder"
+    folder = folder if device.wire is None else str(folder)  # type: ignore[assignment]
+    elsewhere = replace(device.transport(QUICK), folder=folder, lock=str(tmp_path / "lock"))  # type: ignore[type-var]
+    told = r"no folder .*/file/folder while connecting; name another one, .*Not a directory"
+    with pytest.raises(LostDeviceError, match=told), elsewhere.open():
+        pass

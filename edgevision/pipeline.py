@@ -248,7 +248,7 @@ def tune_model(
     options = options or Options()
     settings = settings or tuner.Options(budget=Budget(seconds=600.0))
     target = targets.load(name, cpu=options.cpu, features=options.features, cores=options.cores)
-    tuner.check(target)
+    tuner.check(target, settings)
     progress("reading the model")
     model = read(source, options)
     check(model)
@@ -278,16 +278,16 @@ def _device(
     target: Target, built: Artifact, program: Program, model: Model, scratch: Path, options: Options
 ) -> tuple[Device, Artifact]:
     """What runs the artifact here, and the artifact that it runs: the same program built for this machine where there
-    is nothing that runs the other one."""
+    is nothing that runs the other one, as there is for no other machine's GPU."""
     threads = options.threads or min(target.cores, len(os.sched_getaffinity(0)))
     if not target.emulator:
         return LocalDevice(threads=threads), built
-    if not emulator.why_absent(target):
+    if not target.is_device and not emulator.why_absent(target):
         runner = None if emulator.why_no_runner(target) else toolchain.link_runner(target)
         return Emulator(target=target, runner=runner), built
     here = scratch / "host"
     here.mkdir()
-    host = targets.load("native")
+    host = targets.load("opencl" if target.is_device else "native")
     return LocalDevice(threads=threads, how="host-build"), _link(program, host, model, here, options)
 
 

@@ -11,7 +11,6 @@ from edgevision.artifact import Step
 from edgevision.tensor import TensorSpec
 from edgevision.tvm_without_torch import tvm
 
-
 GROUPS, GROUP_SIZE = "ev.groups", "ev.group_size"
 """Attributes of a function that is a device kernel: how many work groups it is launched with, and how many work items each has."""
 

@@ -11,7 +11,10 @@ import edgevision
 from edgevision import host, target
 from edgevision.errors import InputError, TargetFileError, UnknownNameError, UnsupportedError
 
-NAMES = ("arm64", "arm64-android", "armv7", "native", "opencl", "x86_64")
+NAMES = (
+    "arm64", "arm64-android", "armv7", "native", "opencl", "opencl-adreno", "opencl-adreno-linux", "opencl-mali",
+    "opencl-mali-linux", "x86_64",
+)  # fmt: skip
 WHOLE = """
 description = "a board"
 kind = "llvm"

@@ -52,10 +52,35 @@ def device_source(program: Program) -> tuple[str, dict[str, Launch]]:
 
 def _lowered(module: tvm.IRModule, target: Any) -> tvm.IRModule:
     pipeline, _, finish_device = tirx.get_tir_pipeline("default")
-    bound = tirx.transform.ForceNarrowIndexToInt32()(tirx.transform.BindTarget(target)(module))
-    lowered = pipeline(bound)
+    narrow = tirx.transform.ForceNarrowIndexToInt32()
+    functions = {}
+    for variable, func in tirx.transform.BindTarget(target)(module).functions.items():
+        # The pass refuses functions with tensors of int64; their indices stay wide where TVM cannot prove that they fit.
+        one = tvm.IRModule({variable: func})
+        functions[variable] = (one if any(str(p.dtype) == "int64" for p in func.params) else narrow(one))[variable.name_hint]
+    lowered = pipeline(tvm.IRModule(functions))
     device = tirx.transform.Filter(lambda f: int(f.attrs.get("calling_conv", 0)) == DEVICE_LAUNCH)(lowered)
     return finish_device()(device)
+
+
+_MATHEMATICS = frozenset(
+    "acos acosh asin asinh atan atan2 atanh ceil copysign cos cosh erf exp exp10 exp2 fabs floor fma fmax fmin fmod hypot ldexp "
+    "log log10 log1p log2 nextafter pow round sin sinh sqrt tan tanh trunc".split()
+)
+_ELSEWHERE = {"nearbyint": "rint"}
+"""Functions that TVM calls by their names in C; OpenCL's are overloaded, and one is called otherwise."""
+
+
+def _definitions(text: str) -> str:
+    """Macros from C's names of functions to OpenCL's, for those that the kernels call."""
+    lines = []
+    for name in sorted(set(re.findall(r"\b([a-z]+\d*f?)\(", text))):
+        if name in _ELSEWHERE:
+            lines.append(f"#define {name} {_ELSEWHERE[name]}\n")
+        plain = name.removesuffix("f")
+        if name.endswith("f") and (plain in _MATHEMATICS or plain in _ELSEWHERE):
+            lines.append(f"#define {name} {_ELSEWHERE.get(plain, plain)}\n")
+    return "".join(lines)
 
 
 _REPEATED = re.compile(r"\(\((?P<kind>[a-z]+(?:2|4|8|16))\)\((?P<one>[\w.+-]+)(?:, (?P=one))+\)\)")
@@ -78,6 +103,7 @@ def _whole_loads(text: str) -> str:
 def _tidied(text: str, launches: dict[str, Launch]) -> str:
     """Broadcasts written once (TVM spells out every lane), no prototypes, and the work group that each kernel is launched with."""
     text = "".join(_whole_loads(part) for part in re.split(r"(?m)^(?=// Function)", text))
+    text = text.replace("__global bool* restrict", "__global uchar* restrict")  # OpenCL 1.2, 6.9.a: no pointer to bool
     text = _REPEATED.sub(r"((\g<kind>)(\g<one>))", text)
     text = re.sub(r"^__kernel void [^{]*;\n", "", text, flags=re.MULTILINE)
     sizes = {launch.kernel: launch.group_size for launch in launches.values()}
@@ -85,4 +111,4 @@ def _tidied(text: str, launches: dict[str, Launch]) -> str:
     def attribute(found: re.Match[str]) -> str:
         return f"__kernel __attribute__((reqd_work_group_size({sizes[found[1]]}, 1, 1))) void {found[1]}("
 
-    return _LINE.sub(attribute, text)
+    return _definitions(text) + _LINE.sub(attribute, text)

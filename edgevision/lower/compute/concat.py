@@ -17,6 +17,9 @@ PARALLEL_ELEMENTS = 65_536
 CHANNELS = "ev.concat_channels"
 """Function attribute of a concatenation along the last axis: how many channels each operand brings."""
 
+RUNS = "ev.concat_runs"
+"""Function attribute of any concatenation: how many elements of each operand lie side by side in the result."""
+
 
 def concat_kernel(shapes: Sequence[tuple[int, ...]], shape: tuple[int, ...], axis: int, dtype: str) -> tirx.PrimFunc:
     """Copy operands of ``shapes`` side by side along ``axis`` into ``shape``, all dense."""
@@ -26,6 +29,7 @@ def concat_kernel(shapes: Sequence[tuple[int, ...]], shape: tuple[int, ...], axi
         with T.prim_func(s_tir=True):
             T.func_name("concat")
             T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True})
+            T.func_attr({RUNS: [s[axis] * inner for s in shapes]})
             if axis == len(shape) - 1:
                 T.func_attr({CHANNELS: [s[axis] for s in shapes]})
             sources = [T.arg(f"x{i}", T.buffer((prod(s),), dtype, layout=None)) for i, s in enumerate(shapes)]

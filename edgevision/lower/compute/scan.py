@@ -15,6 +15,9 @@ Expr = Any
 Buffer = Any
 Shape = Sequence[int]
 
+ROWS = "ev.rows"
+"""Function attribute: the outermost loop runs over rows that do not depend on one another."""
+
 PARALLEL_STEPS = 65_536
 """Steps below which a kernel stays on one thread (some 20 us of work)."""
 
@@ -24,6 +27,7 @@ def cumulative_sum_kernel(shape: Shape, axis: int, dtype: str, *, exclusive: boo
     outer, length, inner = prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
 
     def body(x: Buffer, y: Buffer) -> None:
+        T.func_attr({ROWS: outer})
         with _rows(outer, outer * length * inner) as o:
             base = o * (length * inner)
 
@@ -48,6 +52,7 @@ def top_k_kernel(shape: Shape, axis: int, dtype: str, k: int, *, is_max: bool) -
     outer, length, inner = prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
 
     def body(x: Buffer, y: Buffer) -> None:
+        T.func_attr({ROWS: outer})
         with _rows(outer, outer * length * inner) as o, T.serial(T.int64(inner)) as n:
 
             def element(i: Expr) -> Expr:

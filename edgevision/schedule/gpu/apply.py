@@ -48,7 +48,7 @@ def schedule(program: Program, target: Target) -> Program:
 
 def schedule_function(func: tirx.PrimFunc, target: Target, seen: Views | None = None) -> DeviceSchedule:
     if _is_finished(func):
-        runs = func.attrs.get(views.CHANNELS)
+        runs = func.attrs.get(concat.RUNS)
         return concat.schedule(func, tuple(int(n) for n in runs), target) if runs is not None else sequential.schedule(func, target)
     workload = parse(func, seen)
     if workload is None:

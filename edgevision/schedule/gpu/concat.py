@@ -1,4 +1,4 @@
-"""Concatenation along channels as one kernel: each work item finds the operand that its vector comes from."""
+"""Concatenation as one kernel: each work item finds the operand that its vector comes from."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from edgevision.schedule.workload import dtype_of, shape_of
 from edgevision.target import Target
 
 NAME = "concat"
+RUNS = "ev.concat_runs"
+"""Function attribute that `lower` puts on a concatenation: how many elements of each operand lie side by side in the result."""
 
 
 def schedule(func: tirx.PrimFunc, runs: tuple[int, ...], target: Target) -> DeviceSchedule:
@@ -21,7 +23,7 @@ def schedule(func: tirx.PrimFunc, runs: tuple[int, ...], target: Target) -> Devi
     (elements,) = shape_of(func.params[-1])
     dtype = dtype_of(func.params[-1])
     row = sum(runs)
-    width = gcd(target.vector_bits // 32, *runs)
+    width = gcd(1 if dtype == "bool" else target.vector_bits // 32, *runs)
     outer, vectors = elements // row, row // width
 
     def body() -> None:

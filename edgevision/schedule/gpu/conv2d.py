@@ -25,11 +25,15 @@ from edgevision.target import Target
 
 NAME = "conv2d"
 
+STEP = 4
+"""Where vectors of four are the widest that pay, data comes in such vectors too: a phone's GPU loads 128 bits at a time, and has
+no cheaper load for one number. A CPU broadcasts a number from memory at no cost."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Work items cover ``rows`` x ``columns`` pixels, one row of them all if ``flat``, by tiles of ``pixels``, times ``blocks``
-    of ``vectors`` x ``width`` channels."""
+    of ``vectors`` x ``width`` channels. ``step`` input channels of a pixel are loaded as one vector."""
 
     geometry: Geometry
     flat: bool
@@ -39,6 +43,7 @@ class Plan:
     pixels: int
     vectors: int
     width: int
+    step: int
 
     @property
     def tiles(self) -> int:
@@ -98,7 +103,8 @@ def choose(g: Geometry, target: Target, *, straight: bool) -> Plan:
             pixels = -(-pixels // 2)
     pixels = k.largest_divisor(columns, pixels, -(-2 * pixels // 3)) or pixels
     return Plan(
-        geometry=g, flat=flat, straight=straight, rows=rows, columns=columns, pixels=pixels, vectors=vectors, width=width
+        geometry=g, flat=flat, straight=straight, rows=rows, columns=columns, pixels=pixels, vectors=vectors, width=width,
+        step=STEP if target.vector_bits == 32 * STEP and g.ci % STEP == 0 else 1,
     )  # fmt: skip
 
 
@@ -147,12 +153,15 @@ def _output_position(plan: Plan, n: Expr, y: Expr, column: Expr) -> tuple[Expr, 
 
 
 def _accumulate(plan: Plan, acc: Buffer, weights: Buffer, at: Expr, elements: list[Expr]) -> None:
-    line = [T.Bind(load(weights, [at + v * plan.width], plan.width)) for v in range(plan.vectors)]
-    for p, element in enumerate(elements):
-        one = T.Bind(element)
-        for v, weight in enumerate(line):
-            number = p * plan.vectors + v
-            k.put(acc, number, acc[number] + broadcast(one, plan.width) * weight)
+    """``elements``: ``step`` consecutive input channels of each pixel."""
+    loaded = [T.Bind(element) for element in elements]
+    for s in range(plan.step):
+        line = [T.Bind(load(weights, [at + s * plan.block + v * plan.width], plan.width)) for v in range(plan.vectors)]
+        for p, vector in enumerate(loaded):
+            one = vector if plan.step == 1 else T.Bind(T.Shuffle([vector], [s]))
+            for v, weight in enumerate(line):
+                number = p * plan.vectors + v
+                k.put(acc, number, acc[number] + broadcast(one, plan.width) * weight)
 
 
 def _flat_taps(plan: Plan, first: Expr, data: Buffer, weights: Buffer, base: Expr, acc: Buffer) -> None:
@@ -163,10 +172,10 @@ def _flat_taps(plan: Plan, first: Expr, data: Buffer, weights: Buffer, base: Exp
     pixels = [first + p if exact else k.keep(T.min(first + p, last)) for p in range(plan.pixels)]
 
     def step(i: Expr) -> None:
-        elements = [data[(*zeros, pixel, i)] for pixel in pixels]
-        _accumulate(plan, acc, weights, base + i * plan.block, elements)
+        elements = [load(data, [*zeros, pixel, i * plan.step], plan.step) for pixel in pixels]
+        _accumulate(plan, acc, weights, base + i * (plan.step * plan.block), elements)
 
-    loop(plan.geometry.ci, step)
+    loop(plan.geometry.ci // plan.step, step)
 
 
 def _window_taps(
@@ -188,12 +197,13 @@ def _window_taps(
             def step(i: Expr) -> None:
                 elements = []
                 for column in columns:
-                    value = data[n, line, column, i]
+                    value = load(data, [n, line, column, i * plan.step], plan.step)
                     check = k.inside([(column, g.w, low, high)]) if masked else None
-                    elements.append(value if check is None else T.if_then_else(check, value, T.float32(0)))
-                _accumulate(plan, acc, weights, at + i * plan.block, elements)
+                    zero = broadcast(T.float32(0), plan.step)
+                    elements.append(value if check is None else T.if_then_else(check, value, zero))
+                _accumulate(plan, acc, weights, at + i * (plan.step * plan.block), elements)
 
-            loop(g.ci, step)
+            loop(g.ci // plan.step, step)
 
         with T.serial(end - begin) as j:
             ky = k.keep(begin + j)

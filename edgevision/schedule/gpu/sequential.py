@@ -1,6 +1,6 @@
-"""Kernels that `lower` wrote as loops (running sums, the k greatest, scattered updates): their parallel loops become the grid.
+"""Kernels that `lower` wrote as loops (running sums, the k greatest, scattered updates): their independent rows become the grid.
 
-What has no parallel loop runs in one work item, because every step depends on the one before; such steps are named "sequential" in
+What has no such rows runs in one work item, because every step depends on the one before; such steps are named "sequential" in
 every report.
 """
 
@@ -15,12 +15,14 @@ from edgevision.schedule.gpu.scheduled import DeviceSchedule, Kernel
 from edgevision.target import Target
 
 NAME = "sequential"
+ROWS = "ev.rows"
+"""Function attribute that `lower` puts on a kernel whose outermost loop runs over rows that do not depend on one another."""
 
 
 def schedule(func: tirx.PrimFunc, target: Target) -> DeviceSchedule:
     del target  # every group is one work item: rows are few and long
     body = func.body.block.body if hasattr(func.body, "block") else func.body
-    spread = isinstance(body, tirx.For) and int(body.kind) == tirx.ForKind.PARALLEL
+    spread = isinstance(body, tirx.For) and func.attrs.get(ROWS) is not None
     groups = int(body.extent) if spread else 1
     group = body.loop_var if spread else tirx.Var("group", "int32")
     bound = _bind(tirx.Var("member", "int32"), "threadIdx.x", 1, body.body if spread else body)

@@ -172,7 +172,7 @@ def _vector(emitter: _Emitter, target: Target) -> int:
     stages = [emitter.each.last, *([emitter.each.reduced] if emitter.each.reduced else [])]
     last = emitter.each.last
     shape = shape_of(last.buffer)
-    if not shape:
+    if not shape or dtype_of(last.buffer) == "bool":
         return 1
     for stage in stages:
         axis = stage.axes[-1]
@@ -197,6 +197,7 @@ def _plain(emitter: _Emitter, stage: Stage, axis: Any) -> bool:
     for node in nodes(value):
         kind = type(node).__name__
         if kind == "TensorLoad":
+            plain = plain and str(node.source.dtype) != "bool"  # OpenCL has no vectors of bool
             look(node.indices)
         elif kind == "Call" and "if_then_else" in str(node.op):
             plain = plain and not any(axis.same_as(n) for n in nodes(node.args[0]))

@@ -1,0 +1,322 @@
+/* A libOpenCL that computes nothing and checks everything: arguments, sizes, alignments, lifetimes, releases. A violation ends the
+ * process with status 70 and a line on stderr; at exit a line tells how many objects were made and how many are left.
+ *
+ * $EV_FAKE_OPENCL names one way to fail: no-platform, no-device, small-groups, wide-alignment, small-buffers, build, no-context,
+ * no-queue, no-memory, no-part, no-program, no-kernel, argument, launch, finish, times. */
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+typedef int32_t cl_int;
+typedef uint32_t cl_uint;
+typedef uint64_t cl_ulong;
+
+enum { CONTEXT, QUEUE, BUFFER, PART, PROGRAM, KERNEL, EVENT, KINDS };
+static const char *const NAMES[] = {"contexts", "queues", "buffers", "parts", "programs", "kernels", "events"};
+enum { MOST_ARGUMENTS = 32, ALIGNMENT = 512, READ_ONLY = 4, READ_WRITE = 1, COPY = 32 };
+enum { MAGIC = 0x0C1A0C1A };
+
+typedef struct object {
+    uint32_t magic;
+    int kind, references;
+    struct object *parent;
+    size_t origin, bytes; /* of a buffer or part */
+    uint64_t flags;
+    unsigned char *content;
+    char *text; /* of a program; of a kernel: its name */
+    bool built;
+    int n_arguments;
+    size_t group;
+    struct object *arguments[MOST_ARGUMENTS];
+    int pending;    /* of a queue: transfers of the caller's memory that nobody waited for */
+    bool times;     /* of a queue */
+} object;
+
+static int alive[KINDS], made[KINDS];
+static int platform_, device_;
+
+static void refuse(const char *function, const char *why) {
+    fprintf(stderr, "fake OpenCL: %s: %s\n", function, why);
+    fflush(stderr);
+    _Exit(70);
+}
+#define EXPECT(condition) do { if (!(condition)) refuse(__func__, #condition); } while (0)
+
+static bool asked(const char *failure) {
+    const char *chosen = getenv("EV_FAKE_OPENCL");
+    return chosen && strcmp(chosen, failure) == 0;
+}
+
+__attribute__((destructor)) static void report(void) {
+    fprintf(stderr, "fake OpenCL:");
+    for (int kind = 0; kind < KINDS; kind++) fprintf(stderr, " %s %d-%d", NAMES[kind], made[kind], made[kind] - alive[kind]);
+    fprintf(stderr, "\n");
+}
+
+static object *live(void *handle, int kind) {
+    object *o = handle;
+    EXPECT(o != NULL);
+    EXPECT(o->magic == MAGIC && o->references > 0);
+    EXPECT(o->kind == kind || (kind == BUFFER && o->kind == PART));
+    return o;
+}
+
+static object *make(int kind, object *parent) {
+    object *o = calloc(1, sizeof *o);
+    o->magic = MAGIC;
+    o->kind = kind;
+    o->references = 1;
+    o->parent = parent;
+    if (parent) parent->references++;
+    alive[kind]++;
+    made[kind]++;
+    return o;
+}
+
+static cl_int drop(object *o) {
+    if (--o->references > 0) return 0;
+    object *parent = o->parent;
+    alive[o->kind]--;
+    o->magic = 0xDEAD;
+    free(o->content);
+    free(o->text); /* the object itself stays: a use after its release is noticed */
+    if (parent) drop(parent);
+    return 0;
+}
+
+static object *root(object *o) {
+    while (o->parent) o = o->parent;
+    return o;
+}
+
+static void *failed(cl_int *status, cl_int code) {
+    EXPECT(status != NULL);
+    *status = code;
+    return NULL;
+}
+
+EXPORT cl_int clGetPlatformIDs(cl_uint most, void **into, cl_uint *count) {
+    EXPECT(into == NULL || most > 0);
+    if (asked("no-platform")) return -1001;
+    if (into) into[0] = &platform_;
+    if (count) *count = 1;
+    return 0;
+}
+
+EXPORT cl_int clGetDeviceIDs(void *platform, uint64_t type, cl_uint most, void **into, cl_uint *count) {
+    EXPECT(platform == &platform_ && most > 0 && into);
+    if (asked("no-device") || type != 4) return -1; /* it is a GPU */
+    into[0] = &device_;
+    if (count) *count = 1;
+    return 0;
+}
+
+EXPORT cl_int clGetDeviceInfo(void *device, cl_uint which, size_t bytes, void *into, size_t *size) {
+    EXPECT(device == &device_ && into);
+    uint64_t value;
+    size_t wide = 8;
+    switch (which) {
+        case 0x1004: value = asked("small-groups") ? 1 : 1024, wide = sizeof(size_t); break;
+        case 0x1010: value = asked("small-buffers") ? 64 : 1u << 30; break;
+        case 0x1019: value = asked("wide-alignment") ? 8 * 4096 : 8 * ALIGNMENT, wide = 4; break;
+        case 0x102B:
+            EXPECT(bytes > 5);
+            memcpy(into, "fake", 5);
+            return 0;
+        default: return -30;
+    }
+    EXPECT(bytes == wide);
+    memcpy(into, &value, wide);
+    if (size) *size = wide;
+    return 0;
+}
+
+EXPORT void *clCreateContext(const intptr_t *properties, cl_uint count, void *const *devices, void *notify, void *user, cl_int *status) {
+    EXPECT(!properties && count == 1 && devices[0] == &device_ && !notify && !user);
+    if (asked("no-context")) return failed(status, -2);
+    *status = 0;
+    return make(CONTEXT, NULL);
+}
+
+EXPORT void *clCreateCommandQueue(void *context, void *device, uint64_t properties, cl_int *status) {
+    EXPECT(device == &device_ && (properties & ~2u) == 0);
+    if (asked("no-queue") || (properties && asked("no-timing"))) return failed(status, -6);
+    object *queue = make(QUEUE, live(context, CONTEXT));
+    queue->times = properties == 2;
+    *status = 0;
+    return queue;
+}
+
+EXPORT void *clCreateBuffer(void *context, uint64_t flags, size_t bytes, void *content, cl_int *status) {
+    EXPECT(bytes > 0 && (flags & ~(uint64_t)(READ_ONLY | READ_WRITE | COPY)) == 0);
+    EXPECT((flags & READ_ONLY) == 0 || (flags & READ_WRITE) == 0);
+    EXPECT((content != NULL) == ((flags & COPY) != 0));
+    if (asked("no-memory")) return failed(status, -4);
+    object *buffer = make(BUFFER, live(context, CONTEXT));
+    buffer->bytes = bytes;
+    buffer->flags = flags;
+    buffer->content = malloc(bytes);
+    if (content) memcpy(buffer->content, content, bytes);
+    else memset(buffer->content, 0, bytes);
+    *status = 0;
+    return buffer;
+}
+
+EXPORT void *clCreateSubBuffer(void *whole, uint64_t flags, cl_uint type, const void *region, cl_int *status) {
+    object *buffer = live(whole, BUFFER);
+    const size_t *place = region;
+    EXPECT(buffer->kind == BUFFER && type == 0x1220 && place[1] > 0);
+    EXPECT(place[0] % ALIGNMENT == 0 && place[0] + place[1] <= buffer->bytes);
+    EXPECT((buffer->flags & READ_ONLY) == 0 || flags == READ_ONLY);
+    if (asked("no-part")) return failed(status, -4);
+    object *part = make(PART, buffer);
+    part->origin = place[0];
+    part->bytes = place[1];
+    part->flags = flags;
+    *status = 0;
+    return part;
+}
+
+EXPORT cl_int clReleaseMemObject(void *buffer) { return drop(live(buffer, BUFFER)); }
+EXPORT cl_int clReleaseContext(void *context) { return drop(live(context, CONTEXT)); }
+EXPORT cl_int clReleaseProgram(void *program) { return drop(live(program, PROGRAM)); }
+EXPORT cl_int clReleaseKernel(void *kernel) { return drop(live(kernel, KERNEL)); }
+EXPORT cl_int clReleaseEvent(void *event) { return drop(live(event, EVENT)); }
+
+EXPORT cl_int clReleaseCommandQueue(void *queue) {
+    EXPECT(live(queue, QUEUE)->pending == 0);
+    return drop(queue);
+}
+
+EXPORT void *clCreateProgramWithSource(void *context, cl_uint count, const char **texts, const size_t *sizes, cl_int *status) {
+    EXPECT(count == 1 && texts[0] && sizes && sizes[0] > 0);
+    EXPECT(memchr(texts[0], 0, sizes[0]) == NULL && memchr(texts[0], '\r', sizes[0]) == NULL);
+    if (asked("no-program")) return failed(status, -6);
+    object *program = make(PROGRAM, live(context, CONTEXT));
+    program->text = strndup(texts[0], sizes[0]);
+    *status = 0;
+    return program;
+}
+
+EXPORT cl_int clBuildProgram(void *program, cl_uint count, void *const *devices, const char *options, void *notify, void *user) {
+    object *o = live(program, PROGRAM);
+    EXPECT(count == 1 && devices[0] == &device_ && options && strstr(options, "-cl-std=CL1.2") && !notify && !user);
+    if (asked("build") || asked("build-silent")) return -11;
+    o->built = true;
+    return 0;
+}
+
+EXPORT cl_int clGetProgramBuildInfo(void *program, void *device, cl_uint which, size_t bytes, void *into, size_t *size) {
+    static const char LOG[] = "\nkernels.cl:7:3: error: no such thing\nmore\n";
+    live(program, PROGRAM);
+    EXPECT(device == &device_ && which == 0x1183);
+    if (asked("build-silent")) return -5;
+    EXPECT(!into || bytes >= sizeof LOG);
+    if (into) memcpy(into, LOG, sizeof LOG);
+    if (size) *size = sizeof LOG;
+    return 0;
+}
+
+/* The kernel's declaration: "__kernel __attribute__((reqd_work_group_size(N, 1, 1))) void NAME(a, b) {" */
+EXPORT void *clCreateKernel(void *program, const char *name, cl_int *status) {
+    object *o = live(program, PROGRAM);
+    char wanted[512];
+    EXPECT(o->built && strlen(name) < 400);
+    if (asked("no-kernel")) return failed(status, -46);
+    snprintf(wanted, sizeof wanted, " void %s(", name);
+    const char *found = strstr(o->text, wanted);
+    EXPECT(found != NULL);
+    object *kernel = make(KERNEL, o);
+    kernel->n_arguments = 1;
+    for (const char *c = found + strlen(wanted); *c != ')'; c++) kernel->n_arguments += *c == ',';
+    EXPECT(kernel->n_arguments <= MOST_ARGUMENTS);
+    const char *line = found;
+    while (line > o->text && line[-1] != '\n') line--;
+    const char *group = strstr(line, "reqd_work_group_size(");
+    EXPECT(group && group < found);
+    kernel->group = strtoul(group + strlen("reqd_work_group_size("), NULL, 10);
+    *status = 0;
+    return kernel;
+}
+
+EXPORT cl_int clSetKernelArg(void *kernel, cl_uint index, size_t bytes, const void *value) {
+    object *o = live(kernel, KERNEL);
+    EXPECT((int)index < o->n_arguments && bytes == sizeof(void *) && value);
+    object *buffer = live(*(void *const *)value, BUFFER);
+    EXPECT(root(buffer) == root(o));
+    if (asked("argument")) return -51;
+    o->arguments[index] = buffer;
+    return 0;
+}
+
+static void check_arguments(const object *kernel) {
+    for (int i = 0; i < kernel->n_arguments; i++) {
+        const object *a = kernel->arguments[i];
+        EXPECT(a != NULL);
+        EXPECT(a->magic == MAGIC && a->references > 0);
+        for (int j = 0; j < i; j++) {
+            const object *b = kernel->arguments[j];
+            const bool same = a == b, apart = a->origin + a->bytes <= b->origin || b->origin + b->bytes <= a->origin;
+            EXPECT(same || a->parent != b->parent || apart); /* the kernels' pointers are restrict */
+        }
+    }
+}
+
+EXPORT cl_int clEnqueueNDRangeKernel(
+    void *queue, void *kernel, cl_uint axes, const size_t *offset, const size_t *global, const size_t *local, cl_uint waits,
+    const void *list, void **event
+) {
+    object *q = live(queue, QUEUE), *k = live(kernel, KERNEL);
+    EXPECT(root(q) == root(k) && axes == 1 && !offset && waits == 0 && !list);
+    EXPECT(global[0] > 0 && local[0] > 0 && global[0] % local[0] == 0 && local[0] == k->group && local[0] <= 1024);
+    EXPECT(!event || q->times);
+    check_arguments(k);
+    if (asked("launch")) return -5;
+    if (event) *event = make(EVENT, q);
+    return 0;
+}
+
+static object *transfer(void *queue, void *buffer, cl_uint blocking, size_t offset, size_t bytes, const void *memory, cl_uint waits) {
+    object *q = live(queue, QUEUE), *b = live(buffer, BUFFER);
+    EXPECT(root(q) == root(b) && b->kind == BUFFER && memory && bytes > 0 && waits == 0);
+    EXPECT(offset % ALIGNMENT == 0 && offset + bytes <= b->bytes);
+    if (!blocking) q->pending++;
+    return b;
+}
+
+EXPORT cl_int clEnqueueWriteBuffer(
+    void *queue, void *buffer, cl_uint blocking, size_t offset, size_t bytes, const void *from, cl_uint waits, const void *list,
+    void **event
+) {
+    object *b = transfer(queue, buffer, blocking, offset, bytes, from, waits);
+    EXPECT(!list && !event);
+    memcpy(b->content + offset, from, bytes);
+    return 0;
+}
+
+EXPORT cl_int clEnqueueReadBuffer(
+    void *queue, void *buffer, cl_uint blocking, size_t offset, size_t bytes, void *into, cl_uint waits, const void *list, void **event
+) {
+    object *b = transfer(queue, buffer, blocking, offset, bytes, into, waits);
+    EXPECT(!list && !event);
+    memcpy(into, b->content + offset, bytes);
+    return 0;
+}
+
+EXPORT cl_int clFinish(void *queue) {
+    live(queue, QUEUE)->pending = 0;
+    return asked("finish") ? -5 : 0;
+}
+
+EXPORT cl_int clGetEventProfilingInfo(void *event, cl_uint which, size_t bytes, void *into, size_t *size) {
+    const object *e = live(event, EVENT);
+    EXPECT(bytes == 8 && (which == 0x1282 || which == 0x1283) && e->parent->pending == 0 && !size);
+    if (asked("times")) return -7;
+    const cl_ulong at = which == 0x1283 ? 3500 : 1000;
+    memcpy(into, &at, sizeof at);
+    return 0;
+}

@@ -26,10 +26,10 @@ from typing import Any
 import onnx
 
 from benchmarks.slower import with_branch
-from edgevision import devices
 from edgevision.artifact import Artifact
 from edgevision.bout import Block, Bout, Start
 from edgevision.measure.bout import Plan, alternate
+from edgevision.measure.local_transport import LocalTransport
 from edgevision.measure.transport import LostDeviceError
 from edgevision.pipeline import Options, compile_model
 from edgevision.report import signed_rank
@@ -99,11 +99,11 @@ def ratio(baseline: Artifact, candidate: Artifact) -> float:
     """candidate / baseline - 1, from all blocks of `CALIBRATION_S`."""
     gate = Gate(terms=Terms(limit_s=CALIBRATION_S))
 
-    def enough(blocks: Sequence[Block], elapsed_s: float) -> bool:
-        gate.look(blocks, elapsed_s)
+    def enough(blocks: Sequence[Block], elapsed_s: float, throttled: str) -> bool:
+        gate.look(blocks, elapsed_s, throttled)
         return elapsed_s >= CALIBRATION_S
 
-    alternate(devices.load("local"), baseline, candidate, Plan(limit_s=CALIBRATION_S), enough)
+    alternate(machine(baseline.path.parent), baseline, candidate, Plan(limit_s=CALIBRATION_S), enough)
     return gate.checks[0].measured or 0.0
 
 
@@ -113,16 +113,22 @@ def trials(folder: Path, count: int) -> None:
     log = folder / "trials.jsonl"
     for number in range(len(recorded(log)), count):
         pair = pairs[number % 2]
-        line = {"kind": pair.kind, "load": os.getloadavg()[0], **trial(baseline, pair.artifact, number)}
+        load = os.getloadavg()[0]
+        line = {"kind": pair.kind, "load": load, **trial(machine(folder), baseline, pair.artifact, number)}
         with log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(f"{number} {pair.kind} {line['decision']} {line['seconds']:.0f} s: {line['reason']}", flush=True)
 
 
-def trial(baseline: Artifact, candidate: Artifact, seed: int) -> dict[str, Any]:
+def machine(folder: Path) -> LocalTransport:
+    """This machine, under a lock and in a folder of its own: whoever else measures here is part of the noise, and need not wait."""
+    return LocalTransport(folder=folder.absolute() / "device", lock=str(folder.absolute() / "lock"))
+
+
+def trial(transport: LocalTransport, baseline: Artifact, candidate: Artifact, seed: int) -> dict[str, Any]:
     gate = Gate(terms=Terms())
     try:
-        bout = alternate(devices.load("local"), baseline, candidate, Plan(seed=seed), gate.look)
+        bout = alternate(transport, baseline, candidate, Plan(seed=seed), gate.look)
     except LostDeviceError as error:
         return {"decision": "LOST", "seconds": 0.0, "reason": str(error), "blocks": []}
     return {

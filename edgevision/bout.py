@@ -10,6 +10,7 @@ from statistics import median
 from typing import Literal
 
 from edgevision.latency import DeviceInfo, How
+from edgevision.telemetry import Telemetry
 
 Side = Literal["A", "B"]
 """A: the baseline. B: the candidate."""
@@ -93,18 +94,18 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bout:
-    """``profiles``: of A and of B. ``seconds``: how long it took, by this machine's clock. ``telemetry``: what the device said
-    about itself before, during and after (docs/devices.md), one line each."""
+    """``profiles``: of A and of B. ``looks``: what the device said about itself before the first block and after each batch.
+    ``seconds``: how long it took, by this machine's clock; ``began``: when, ISO 8601."""
 
     device: DeviceInfo
     how: How
     seed: int
+    cores: tuple[int, ...]
     blocks: tuple[Block, ...]
     profiles: tuple[Profile, Profile]
+    looks: tuple[Telemetry, ...]
     seconds: float
     began: str
-    throttled: str = ""
-    telemetry: tuple[str, ...] = ()
 
     def milliseconds(self, side: Side) -> list[float]:
         """The median run of each of the side's processes."""
@@ -113,3 +114,12 @@ class Bout:
 
 def starts(blocks: Sequence[Block], side: Side) -> list[Start]:
     return [start for block in blocks for start in block.starts if start.side == side]
+
+
+def throttled(looks: Sequence[Telemetry]) -> str:
+    """What slowed the device down between the first and the last of ``looks``, or does now; "" where it does not say."""
+    first, last = looks[0], looks[-1]
+    if last.throttled:
+        return ", ".join(last.throttled)
+    more = (last.throttle_events or 0) - (first.throttle_events or 0)
+    return f"{more} times meanwhile" if more > 0 else ""

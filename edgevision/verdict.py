@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from edgevision.artifact import Artifact
+from edgevision.bout import Bout
+from edgevision.modelled import ModelledCost
+
 Decision = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
 Unit = Literal["change", "ms", "bytes"]
@@ -63,3 +67,20 @@ class Verdict:
 def worst(decisions: Sequence[Decision]) -> Decision:
     order: tuple[Decision, ...] = ("FAIL", "INCONCLUSIVE")
     return next((decision for decision in order if decision in decisions), "PASS")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gated:
+    """All that a gate knows at its end. ``baseline`` and the artifacts are None where nothing was compared, or only modelled;
+    ``bout`` where no device was needed; ``costs`` are the baseline's and the candidate's, one a core, where they were modelled.
+    Without a baseline the bout ran the candidate against itself.
+    """
+
+    name: str
+    verdict: Verdict
+    allow: float
+    risk: float
+    candidate: Artifact | None = None
+    baseline: Artifact | None = None
+    bout: Bout | None = None
+    costs: tuple[tuple[ModelledCost, ...], tuple[ModelledCost, ...]] | None = None

@@ -25,6 +25,8 @@ VERBS: dict[str, str] = {
     "run": "Run an artifact on arrays from .npy files.",
     "bench": "Time an artifact on this machine or on devices.",
     "devices": "List, probe and add devices: by ssh, adb, under qemu or here.",
+    "check": "The gate: is a network still fast enough? Against a baseline, budgets, or a model of cores.",
+    "report": "What checks and measurements wrote, as a table, JUnit XML, Markdown or an HTML page.",
     "cost": "Count instructions and model cycles on 64-bit ARM cores, without one.",
     "ops": "List the operators that can be compiled.",
     "targets": "List the targets.",

@@ -13,11 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
+from statistics import median
 from typing import Any
 
 from edgevision.artifact import Artifact
-from edgevision.bout import Block, Bout, Profile, Side, Start
-from edgevision.measure.device import check_exit
+from edgevision.bout import Block, Bout, Profile, Side, Start, throttled
+from edgevision.measure.bench_program import check
+from edgevision.measure.telemetry import look
 from edgevision.measure.transport import LostDeviceError, Ran, Transport, Workspace, check_timed
 
 SCRIPT = 'for side in $1; do if [ $side = A ]; then program=$2; else program=$3; fi; "$program" $4 || exit $?; done'
@@ -36,9 +38,9 @@ class Plan:
 
     threads: int = 1
     cores: tuple[int, ...] = ()
-    burst_s: float = 0.025
+    burst_s: float = 0.012
     runs: int = 5
-    warmup: int = 2
+    warmup: int = 1
     first: int = 13
     growth: float = 1.4
     limit_s: float = 110.0
@@ -47,8 +49,11 @@ class Plan:
     seed: int = 0
 
 
-Enough = Callable[[Sequence[Block], float], bool]
-"""Whether the blocks so far are enough, after so many seconds."""
+PROFILE_TURNS = 2
+"""ABBA as often; each process profiles nine runs."""
+
+Enough = Callable[[Sequence[Block], float, str], bool]
+"""Whether the blocks so far are enough, after so many seconds, on a device that was throttled ("": it was not, or does not say)."""
 
 
 def alternate(
@@ -67,24 +72,21 @@ def alternate(
         start = time.monotonic()
         corner = _Corner(workspace, (baseline, candidate), plan)
         progress(f"{transport.name}: profiling")
-        profiles = corner.profile("A"), corner.profile("B")
+        profiles, looks = corner.profiles(), [look(workspace)]
         blocks: list[Block] = []
-        toss = Random(plan.seed)
-        slowest_s = 0.0  # a block, in the batch before
-        while True:
-            count = _next(len(blocks), plan, slowest_s, plan.limit_s - (time.monotonic() - start))
-            if count:
-                progress(f"{transport.name}: {len(blocks)} blocks, {count} more")
-                timeout_s = plan.first_s if not blocks else 10.0 + plan.patience * count * slowest_s
-                batch, took_s = corner.run([toss.choice(("ABBA", "BAAB")) for _ in range(count)], timeout_s)
-                blocks += batch
-                slowest_s = took_s / count
-            elapsed_s = time.monotonic() - start
-            if enough(blocks, elapsed_s if count else plan.limit_s) or not count:
+        toss, block_s = Random(plan.seed), 0.0
+        while count := _next(len(blocks), plan, block_s, plan.limit_s - (time.monotonic() - start)):
+            progress(f"{transport.name}: {len(blocks)} blocks, {count} more")
+            timeout_s = 10.0 + plan.patience * count * block_s if blocks else plan.first_s
+            batch, took_s = corner.run([toss.choice(("ABBA", "BAAB")) for _ in range(count)], timeout_s)
+            blocks, block_s, looks = [*blocks, *batch], took_s / count, [*looks, look(workspace)]
+            if enough(blocks, time.monotonic() - start, throttled(looks)):
                 break
+        else:
+            enough(blocks, plan.limit_s, throttled(looks))
         return Bout(
-            device=workspace.info, how=transport.how, seed=plan.seed, blocks=tuple(blocks), profiles=profiles,
-            seconds=time.monotonic() - start, began=began,
+            device=workspace.info, how=transport.how, seed=plan.seed, cores=plan.cores, blocks=tuple(blocks), profiles=profiles,
+            looks=tuple(looks), seconds=time.monotonic() - start, began=began,
         )  # fmt: skip
 
 
@@ -103,8 +105,16 @@ class _Corner:
         self._workspace, self._artifacts, self._plan = workspace, artifacts, plan
         self._there = [workspace.push(artifact.bench) for artifact in artifacts]
 
-    def profile(self, side: Side) -> Profile:
-        """Operator by operator, cold start and memory: from the file's own pages, as the program is used."""
+    def profiles(self) -> tuple[Profile, Profile]:
+        """Operator by operator, cold start and memory: from the files' own pages, as the programs are used. Medians over processes
+        in turn."""
+        found: dict[Side, list[Profile]] = {"A": [], "B": []}
+        sides: tuple[Side, ...] = ("A", "B", "B", "A") * PROFILE_TURNS
+        for side in sides:
+            found[side].append(self._profile(side))
+        return _middle(found["A"]), _middle(found["B"])
+
+    def _profile(self, side: Side) -> Profile:
         ran = self._ran([self._program(side), *self._words(), "--profile", "--runs", "1"], self._plan.first_s, side)
         answers = self._answers(ran)
         try:
@@ -141,7 +151,7 @@ class _Corner:
 
     def _ran(self, command: Sequence[str], timeout_s: float, side: Side = "B") -> Ran:
         ran = self._workspace.run(command, timeout_s=timeout_s)
-        check_exit(self._artifacts["AB".index(side)].bench.name, f"on {self._workspace.info.name}", ran.status, ran.stderr)
+        check(self._workspace, self._artifacts["AB".index(side)], ran)
         return ran
 
     def _answers(self, ran: Ran) -> list[dict[str, Any]]:
@@ -183,6 +193,17 @@ def _clock(starts: Sequence[Start], took_s: float) -> str:
     if any(sum(start.samples_ns) > start.elapsed_ns for start in starts):
         return "the device's clock went back"
     return ""
+
+
+def _middle(profiles: Sequence[Profile]) -> Profile:
+    """The medians of one artifact's profiles; of memory the most."""
+    names = [name for name, _ in profiles[0].steps_us]
+    columns = zip(*([us for _, us in each.steps_us] for each in profiles), strict=True)
+    known = [each.peak_bytes for each in profiles if each.peak_bytes is not None]
+    return Profile(
+        steps_us=tuple((name, median(times)) for name, times in zip(names, columns, strict=True)),
+        cold_start_ns=round(median(each.cold_start_ns for each in profiles)), peak_bytes=max(known, default=None),
+    )  # fmt: skip
 
 
 def _whole(value: object) -> int:

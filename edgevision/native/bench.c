@@ -174,6 +174,13 @@ static void *allocate(size_t bytes) {
     return memory;
 }
 
+/* Memory that is not touched until it is used: the system counts only that as resident. */
+static uint64_t *reserve(size_t count) {
+    uint64_t *memory = malloc(count * sizeof *memory);
+    if (!memory) fail(EXIT_DEVICE, "no memory for samples", "", "");
+    return memory;
+}
+
 /* SplitMix64 (Steele, Lea, Flood 2014). */
 static uint64_t next_random(uint64_t *state) {
     uint64_t z = *state += 0x9E3779B97F4A7C15u;
@@ -314,7 +321,7 @@ typedef struct {
 
 static measured measure(const ev_api *api, ev_session *session, const arguments *args, void *const *inputs, void *const *outputs) {
     const int file = open_schedule("/proc/thread-self/schedstat");
-    measured got = {.ns = allocate(MOST_SAMPLES * sizeof *got.ns), .waited_ns = allocate(MOST_SAMPLES * sizeof *got.waited_ns)};
+    measured got = {.ns = reserve(MOST_SAMPLES), .waited_ns = reserve(MOST_SAMPLES)};
     const schedule threads = read_threads();
     const uint64_t with_sleep = clock_ns(CLOCK_BOOTTIME), start = now_ns(), until = start + (uint64_t)(args->min_seconds * 1e9);
     schedule before = read_schedule(file);

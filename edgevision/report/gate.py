@@ -34,6 +34,9 @@ SLOWED = 0.1
 """A device whose baseline takes this much longer in the last third of a bout than in the first has become slower: most often by
 heat."""
 
+DESCRIBED = 13
+"""Blocks of a bout that is to describe an artifact and decide nothing: 52 processes, whose median is known to a per cent or two."""
+
 LEAST_THIRD = 5
 """Blocks in a third, below which chance alone moves its median by `SLOWED`."""
 
@@ -52,7 +55,8 @@ class Terms:
 
 @dataclass(slots=True, kw_only=True)
 class Gate:
-    """One gate for one bout: it knows how much of its risk it has spent. ``compared``: is there a baseline?"""
+    """One gate for one bout: it knows how much of its risk it has spent. Where nothing is ``compared`` both sides are the
+    candidate."""
 
     terms: Terms
     compared: bool = True
@@ -68,13 +72,16 @@ class Gate:
         if self.compared:
             found.append(against_baseline(blocks, self.terms.allow, risk, throttled))
         if self.terms.budget_ms is not None:
-            found.append(within_budget(blocks, self.terms.budget_ms, risk, throttled))
+            sides: tuple[Side, ...] = ("B",) if self.compared else ("A", "B")
+            found.append(within_budget(blocks, self.terms.budget_ms, risk, throttled, sides))
+        if not found:
+            return len(blocks) >= DESCRIBED
         self.checks = tuple(_kept(old, new) for old, new in zip(self.checks or found, found, strict=True))
         return self.spent >= 1 or all(each.decision != "INCONCLUSIVE" or _narrow(each) for each in self.checks)
 
     @property
     def _asked(self) -> int:
-        return self.compared + (self.terms.budget_ms is not None)
+        return max(1, self.compared + (self.terms.budget_ms is not None))
 
 
 def against_baseline(blocks: Sequence[Block], allow: float, risk: float, throttled: str = "") -> Check:
@@ -96,16 +103,18 @@ def against_baseline(blocks: Sequence[Block], allow: float, risk: float, throttl
     )  # fmt: skip
 
 
-def within_budget(blocks: Sequence[Block], budget_ms: float, risk: float, throttled: str = "") -> Check:
-    """Does the candidate's median run take ``budget_ms`` at most? By order statistics over its processes' medians.
+def within_budget(
+    blocks: Sequence[Block], budget_ms: float, risk: float, throttled: str = "", sides: Sequence[Side] = ("B",)
+) -> Check:
+    """Does the median run of ``sides`` take ``budget_ms`` at most? By order statistics over the processes' medians.
 
     A device that throttles can show that the budget is kept, not that it is not.
     """
     used, dropped = usable(blocks)
-    values = [start.ns / 1e6 for start in starts(used, "B")]
+    values = [start.ns / 1e6 for side in sides for start in starts(used, side)]
     ends = median_interval(values, 1 - 2 * risk) if risk > 0 else None
     value = median(values) if values else None
-    estimate = Estimate(value=value, interval=ends, used=len(values), taken=2 * len(blocks), dropped=dropped)
+    estimate = Estimate(value=value, interval=ends, used=len(values), taken=2 * len(sides) * len(blocks), dropped=dropped)
     decision = _decided(ends, budget_ms)
     hot = throttled or slowed(used, "B")
     if decision == "FAIL" and hot:

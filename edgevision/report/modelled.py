@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from edgevision.artifact import Step
 from edgevision.modelled import ModelledCost, StepCost
 from edgevision.report.json import Json, document
 
@@ -15,7 +17,7 @@ NOTE = "modelled: cycles of a core whose data are in its L1 cache; not a time on
 
 def cost_report(costs: Sequence[ModelledCost]) -> Json:
     """What ``edgevision cost --json`` prints."""
-    return document("cost", {"costs": [_entry(each) for each in costs]})
+    return document("cost", {"costs": [cost_entry(each) for each in costs]})
 
 
 def cost_view(costs: Sequence[ModelledCost], top: int) -> RenderableType:
@@ -50,7 +52,7 @@ def _millions(count: float | None) -> str:
     return "-" if count is None else f"{count / 1e6:,.2f}"
 
 
-def _entry(cost: ModelledCost) -> Json:
+def cost_entry(cost: ModelledCost) -> Json:
     return {
         "name": cost.name, "target": cost.target, "cpu": cost.cpu, "kind": "modelled", "cycles": cost.cycles,
         "port_bound": cost.port_bound, "instructions": cost.instructions, "fma_lanes": cost.fma_lanes, "macs": cost.macs,
@@ -64,3 +66,15 @@ def _step(cost: StepCost) -> Json:
         "port_bound": cost.port_bound, "instructions": cost.instructions, "fma_lanes": cost.fma_lanes,
         "mul_lanes": cost.mul_lanes, "accesses": cost.accesses, "l1_misses": cost.l1_misses, "l2_misses": cost.l2_misses,
     }  # fmt: skip
+
+
+def cost_of(entry: Mapping[str, Any]) -> ModelledCost:
+    """What `cost_entry` was made of; the operators' ONNX names are not in it."""
+    return ModelledCost(
+        name=entry["name"], target=entry["target"], cpu=entry["cpu"], steps=tuple(_step_of(each) for each in entry["steps"])
+    )
+
+
+def _step_of(entry: Mapping[str, Any]) -> StepCost:
+    counts = {key: value for key, value in entry.items() if key not in ("name", "schedule", "macs")}
+    return StepCost(step=Step(name=entry["name"], ops=(), macs=entry["macs"], schedule=entry["schedule"]), **counts)

@@ -93,7 +93,7 @@ def test_what_it_prints(folder: Path, network: str) -> None:
     assert [step["name"] for step in result["steps"]] == ["smooth", "scores", "bright"]
     assert all(step["ns"] > 0 for step in result["steps"])
     assert result["create_ns"] > 0 and result["first_run_ns"] > 0 and min(result["samples_ns"]) > 0
-    assert 100_000 < result["peak_rss_bytes"] < 100_000_000
+    assert 100_000 < result["peak_rss_bytes"] < 8_000_000  # room for a million samples counts when it is used
 
 
 def test_how_long_the_threads_waited(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,12 +19,14 @@ from edgevision.measure.transport import LostDeviceError, Workspace
 FOLDER = "/data/local/tmp/edgevision"
 PORT = 5555
 SAID_BYTES = 1 << 20
+STARTING = threading.Lock()
+"""Two clients that start adb's server at the same time stand in each other's way."""
 
 CAUSES = (
     ("no devices|device '([^']*)' not found|device not found", "not attached",
      "see `adb devices`; plug it in, or connect it with `adb connect`"),
     ("more than one device", "more than one device is attached", "name one in its entry: serial = ..."),
-    ("unauthorized", "this computer is not authorized", "accept its key on the phone's screen"),
+    ("unauthorized|failed to authenticate", "this computer is not authorized", "accept its key on the phone's screen"),
     ("device offline|still authorizing", "offline", "unplug it and plug it in again"),
     ("Connection refused", "connection refused", "see that adb over TCP is on (adb tcpip 5555) and that the port is right"),
     ("failed to connect|cannot connect|No route to host|unreachable|timed out", "not reachable", "see that it is on and reachable"),
@@ -56,6 +59,8 @@ class AdbTransport:
         """Raises: LostDeviceError, ToolchainError."""
         if not shutil.which("adb"):
             raise ToolchainError("adb is not installed (Debian: apt-get install adb)")
+        with STARTING:
+            self._ask("start-server")
         serial = self._connected() if self.address else self.serial
         site = Site(
             device=self.name, transport="adb", lock=self.lock or f"{self.folder}/lock", environment=self.environment,
@@ -67,12 +72,17 @@ class AdbTransport:
     def _connected(self) -> str:
         """The serial number of the device at ``address``. `adb connect` succeeds whether it connects or not."""
         serial = f"{self.address}:{self.port or PORT}"
-        ended = bounded_call.call(["adb", "connect", serial], timeout_s=self.terms.answer_s, most_bytes=SAID_BYTES)
-        said = (ended.stdout + ended.stderr).decode(errors="replace")
-        if ended.ended or "connected to" not in said:
-            cause = Cause(what="no answer", then="see that it is on and reachable") if ended.ended else first(CAUSES, said)
+        said = self._ask("connect", serial)
+        if "connected to" not in said:
+            cause = first(CAUSES, said)
             raise LostDeviceError(self.name, "connecting", cause.what, cause.then)
         return serial
+
+    def _ask(self, *words: str) -> str:
+        ended = bounded_call.call(["adb", *words], timeout_s=self.terms.answer_s, most_bytes=SAID_BYTES)
+        if ended.ended:
+            raise LostDeviceError(self.name, "connecting", "no answer", "see that it is on and reachable, and that adb works")
+        return (ended.stdout + ended.stderr).decode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from queue import SimpleQueue
 VERSION = 0x01000001  # since this one no checksums
 MOST = 1 << 18
 BANNER = b"device::ro.product.name=stand_in;ro.product.model=StandIn;ro.product.device=stand_in;features=shell_v2,cmd"
+TOKEN, SIGNATURE = 1, 2
 STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN = range(5)
 
 
@@ -84,7 +85,10 @@ class Phone:
                 yield number.to_bytes(4, "little"), first, second, file.read(size)
 
     def _take(self, command: bytes, first: int, second: int, content: bytes) -> None:
-        if command == b"CNXN":
+        if command in (b"CNXN", b"AUTH") and os.environ.get("STAND_IN_TRUSTS") == "nobody":
+            if command == b"CNXN" or first == SIGNATURE:
+                self.send(b"AUTH", TOKEN, 0, os.urandom(20))
+        elif command == b"CNXN":
             self.send(b"CNXN", VERSION, MOST, BANNER)
         elif command == b"OPEN":
             stream = Stream(phone=self, ours=len(self.streams) + 1, theirs=first)

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_each_loads_under_its_name(name):
     loaded = target.load(name)
     assert loaded.name == name
     assert loaded.description
-    assert loaded.os == ("android" if name == "arm64-android" else "linux")
+    assert loaded.os == ("android" if name in ("arm64-android", "opencl-adreno", "opencl-mali") else "linux")
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,21 @@ def test_each_loads_under_its_name(name):
 def test_what_each_promises(name, arch, glibc, page_bytes):
     loaded = target.load(name)
     assert (loaded.arch, loaded.glibc, loaded.page_bytes) == (arch, glibc, page_bytes)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"work_group": 0}, "work_group 0 is not a power of two"),
+        ({"work_group": 48}, "work_group 48 is not a power of two"),
+        ({"work_items": 0}, "work_items 0 is not positive"),
+        ({"vector_bits": 1024}, "vector_bits 1024 is more than the 16 floats of OpenCL's widest vector"),
+    ],
+)
+def test_a_device_that_cannot_be(change, reason):
+    device = target.load("opencl")
+    assert target.fault(replace(device, **change)) == reason
+    assert target.fault(replace(target.load("x86_64"), **change)) == ""
 
 
 def test_an_unknown_name_gets_its_nearest():

@@ -104,12 +104,7 @@ class LoadedModel:
 
     def bind(self, *arrays: ArrayLike) -> BoundArrays:
         """Check ``arrays`` against `inputs` and allocate the outputs: what a timed run does beforehand."""
-        if len(arrays) != len(self.inputs):
-            wanted = ", ".join(map(str, self.inputs))
-            raise InputError(
-                f"{self.model.name} takes {len(self.inputs)} inputs ({wanted}), but {len(arrays)} were given"
-            )
-        checked = [checked_input(spec, array) for spec, array in zip(self.inputs, arrays, strict=True)]
+        checked = checked_inputs(self.model.name, self.inputs, arrays)
         return BoundArrays(checked, [np.empty(spec.shape, spec.dtype) for spec in self.outputs])
 
     @contextmanager
@@ -210,6 +205,18 @@ class SessionPool:
             session = library.create(self.threads, self._cores)
             self._made += 1
             return session
+
+
+def checked_inputs(model: str, specs: Sequence[TensorSpec], arrays: Sequence[ArrayLike]) -> list[Array]:
+    """``arrays`` as contiguous memory.
+
+    Raises:
+        InputError: another number of them than of ``specs``, or one has another dtype or shape.
+    """
+    if len(arrays) != len(specs):
+        wanted = ", ".join(map(str, specs))
+        raise InputError(f"{model} takes {len(specs)} inputs ({wanted}), but {len(arrays)} were given")
+    return [checked_input(spec, array) for spec, array in zip(specs, arrays, strict=True)]
 
 
 def checked_input(spec: TensorSpec, array: ArrayLike) -> Array:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 from edgevision.artifact import Artifact
@@ -49,7 +49,7 @@ class Plan:
     seed: int = 0
 
 
-PROFILE_TURNS = 2
+PROFILE_TURNS = 3
 """ABBA as often; each process profiles nine runs."""
 
 Enough = Callable[[Sequence[Block], float, str], bool]
@@ -106,8 +106,7 @@ class _Corner:
         self._there = [workspace.push(artifact.bench) for artifact in artifacts]
 
     def profiles(self) -> tuple[Profile, Profile]:
-        """Operator by operator, cold start and memory: from the files' own pages, as the programs are used. Medians over processes
-        in turn."""
+        """Operator by operator, cold start and memory: from the files' own pages, as the programs are used."""
         found: dict[Side, list[Profile]] = {"A": [], "B": []}
         sides: tuple[Side, ...] = ("A", "B", "B", "A") * PROFILE_TURNS
         for side in sides:
@@ -196,12 +195,13 @@ def _clock(starts: Sequence[Start], took_s: float) -> str:
 
 
 def _middle(profiles: Sequence[Profile]) -> Profile:
-    """The medians of one artifact's profiles; of memory the most."""
+    """Of one artifact's profiles each operator's lower quartile, because another program can only add to it; the median cold
+    start, the most memory."""
     names = [name for name, _ in profiles[0].steps_us]
     columns = zip(*([us for _, us in each.steps_us] for each in profiles), strict=True)
     known = [each.peak_bytes for each in profiles if each.peak_bytes is not None]
     return Profile(
-        steps_us=tuple((name, median(times)) for name, times in zip(names, columns, strict=True)),
+        steps_us=tuple((name, quantiles(times, n=4)[0]) for name, times in zip(names, columns, strict=True)),
         cold_start_ns=round(median(each.cold_start_ns for each in profiles)), peak_bytes=max(known, default=None),
     )  # fmt: skip
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from edgevision.report.page import Entry, Operator, Series
 
-WIDTH, ROW, LEFT, RIGHT = 640, 56, 10, 10
+WIDTH, ROW, LEFT, RIGHT = 440, 56, 8, 8
 MOST_BARS = 24
 BINS = 48
+MOST_DATES = 3
 
 
 def distribution(series: Sequence[Series]) -> str:
@@ -58,7 +59,7 @@ def history(entries: Sequence[Entry]) -> str:
         parts += [_range(x, series, y) for x, series in places]
         points = " ".join(f"{x:.1f},{y(float(np.median(series.ms))):.1f}" for x, series in places)
         parts.append(f'<polyline class="{_kind(label)}" points="{points}"/>')
-    for number in range(0, len(entries), ceil(len(entries) / 6)):
+    for number in range(0, len(entries), ceil(len(entries) / MOST_DATES)):
         parts.append(_text(LEFT + step * number, height - 8, entries[number].when[:16].replace("T", " ")))
     parts += [_text(LEFT, 12, f"{high:.4g} ms"), _text(LEFT, floor + 12, f"{low:.4g} ms")]
     return _svg(height, "Latency over time", parts)

@@ -19,7 +19,7 @@ from edgevision.report.json import Json, device, document
 from edgevision.report.modelled import cost_entry
 from edgevision.verdict import Check, Estimate, Gated
 
-COPIED = ("weight_bytes", "arena_bytes", "versions", "verification", "schedules", "changes", "notes")
+COPIED = ("weight_bytes", "arena_bytes", "versions", "verification", "schedules", "steps", "changes", "notes")
 """What the manifests say that a reader of the report wants to compare."""
 
 

@@ -27,7 +27,7 @@ def _lines(shown: Entry) -> Iterator[str]:
         yield from _folded("Sizes, memory and accuracy", ("", "baseline", "candidate"), facts)
     operators = moved(shown.operators, MOST_OPERATORS)
     if operators:
-        found = [(each.name, f"{each.before:,.1f}", f"{each.after:,.1f}", share) for each, share in operators]
+        found = [(each.name, _figure(each.before), _figure(each.after), share) for each, share in operators]
         title = f"The {len(found)} operators that changed most, {shown.unit}"
         yield from _folded(title, ("operator", "baseline", "candidate", "change"), found)
     if shown.changes:
@@ -45,6 +45,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     for row in rows:
         yield f"| {' | '.join(map(_text, row))} |"
     yield ""
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f}"
 
 
 def _text(plain: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import PurePath
 from statistics import median
 from typing import Any
@@ -40,7 +41,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
-    """A fused operator before and after, in the entry's ``unit``; None where there is none of this name."""
+    """A fused operator before and after, in the entry's ``unit``; None where there is none that computes the same."""
 
     name: str
     before: float | None
@@ -159,16 +160,38 @@ def _series(document: Document) -> tuple[Series, ...]:
     return Series(label="baseline", ms=baseline), Series(label="candidate", ms=candidate)
 
 
-def _steps(bout: Any, costs: Any, side: str, there: Any) -> dict[str, float]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """``key``: what it computes. Names hold running numbers, which an operator more shifts."""
+
+    key: tuple[object, ...]
+    name: str
+    figure: float
+
+
+def _steps(bout: Any, costs: Any, side: str, there: Any) -> list[_Step]:
     if costs:
-        return {step["name"]: step["cycles"] for step in costs[side][0]["steps"]} if costs[side] else {}
-    return {step["name"]: step["us"] for step in bout["profiles"][side]["steps"]} if bout and there else {}
+        steps = costs[side][0]["steps"] if costs[side] else []
+        return [_Step(key=(s["macs"], s["name"].rstrip("0123456789")), name=s["name"], figure=s["cycles"]) for s in steps]
+    if not bout or not there:
+        return []
+    known = {step["name"]: (*step["ops"], step["macs"]) for step in there["steps"]}
+    steps = bout["profiles"][side]["steps"]
+    return [_Step(key=known.get(step["name"], (step["name"],)), name=step["name"], figure=step["us"]) for step in steps]
 
 
-def _operators(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[Operator, ...]:
-    """In the order the candidate runs them, then those that only the baseline has."""
-    names = dict.fromkeys([*after, *before])
-    return tuple(Operator(name=name, before=before.get(name), after=after.get(name)) for name in names)
+def _operators(before: Sequence[_Step], after: Sequence[_Step]) -> tuple[Operator, ...]:
+    """In the order they run: those that compute the same side by side, the others alone."""
+    found: list[Operator] = []
+    matcher = SequenceMatcher(a=[each.key for each in before], b=[each.key for each in after], autojunk=False)
+    for tag, first, end, first_after, end_after in matcher.get_opcodes():
+        if tag == "equal":
+            pairs = zip(before[first:end], after[first_after:end_after], strict=True)
+            found += [Operator(name=new.name, before=old.figure, after=new.figure) for old, new in pairs]
+        else:
+            found += [Operator(name=old.name, before=old.figure, after=None) for old in before[first:end]]
+            found += [Operator(name=new.name, before=None, after=new.figure) for new in after[first_after:end_after]]
+    return tuple(found)
 
 
 def _facts(before: Any, after: Any, bout: Any) -> list[tuple[str, str, str]]:
@@ -207,7 +230,15 @@ def _changes(before: Any, after: Any) -> tuple[tuple[str, int, int], ...]:
 
 
 def moved(operators: Sequence[Operator], most: int) -> list[tuple[Operator, str]]:
-    """The ``most`` operators that changed by the largest amounts, and by which share."""
-    known = [each for each in operators if each.before and each.after]
-    ranked = sorted(known, key=lambda each: -abs((each.after or 0.0) - (each.before or 0.0)))
-    return [(each, change((each.after or 0.0) / (each.before or 1.0) - 1)) for each in ranked[:most]]
+    """The ``most`` operators that changed by the largest amounts, and by which share; "new" and "gone" ones too. None of a network
+    that was compared with nothing."""
+    if not any(each.before for each in operators):
+        return []
+    ranked = sorted(operators, key=lambda each: -abs((each.after or 0.0) - (each.before or 0.0)))
+    return [(each, _share(each)) for each in ranked[:most]]
+
+
+def _share(each: Operator) -> str:
+    if each.before is None or each.after is None:
+        return "new" if each.before is None else "gone"
+    return change(each.after / each.before - 1) if each.before else "-"

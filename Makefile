@@ -16,7 +16,8 @@ BENCH := ghostnet-1.0,mobilenetv2-1.0,mobilenetv3-large,repvgg-a0
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 EMULATION := qemu-user-static libc6-arm64-cross
-TESTING := $(EMULATION) libc6-armhf-cross gcc libc6-dev cmake qemu-user llvm-19 pocl-opencl-icd ocl-icd-libopencl1
+TESTING := $(EMULATION) libc6-armhf-cross gcc libc6-dev cmake qemu-user llvm-19 pocl-opencl-icd ocl-icd-libopencl1 \
+	openssh-client openssh-server adb busybox mksh
 
 .PHONY: help demo test test-all check bench bench-prune clean emulation testing
 

@@ -112,7 +112,8 @@ class Verification:
     """How the final artifact was compared with onnxruntime on the original file.
 
     ``how`` is one of "native", "qemu", "qemu-bench" (the static executable stood in for the .so), "host-build" (the
-    same program built for this machine, because qemu is not installed), "skipped". ``scale`` is the standard deviation
+    same program built for this machine, because qemu is not installed), "device" (its -bench program, behind a
+    transport), "skipped". ``scale`` is the standard deviation
     of the float inputs.
     """
 

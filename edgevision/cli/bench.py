@@ -81,6 +81,9 @@ def _on_devices(
     from edgevision.report import console
     from edgevision.report.benchmark import benchmark_report, benchmarks_report, measurement_view
     from edgevision.report.json import dumps
+    from edgevision.report.manifest import check_bench
+
+    check_bench(artifact)
 
     def timed(device: DeviceEntry) -> Measurement:
         bound = devices.cores(device, cores) if cores else ()

@@ -58,10 +58,11 @@ def _there(
 ) -> tuple[Sequence[TensorSpec], Arrays]:
     from edgevision import devices
     from edgevision.measure.remote import RemoteDevice
-    from edgevision.report.manifest import artifact_of
+    from edgevision.report.manifest import artifact_of, check_bench
     from edgevision.runtime import checked_inputs
 
     artifact = artifact_of(library)
+    check_bench(artifact)
     _check_count(library, artifact.outputs, outputs)
     transport = devices.load(device, devices_file, told=lambda text: click.echo(text, err=True))
     [results] = RemoteDevice(transport, threads).execute(artifact, [checked_inputs(str(library), artifact.inputs, arrays)])

@@ -181,6 +181,7 @@ run() { # NONCE INPUT COMMAND
     [ -f open ] || kill -9 "-$child" 2>/dev/null || kill -9 "$child"
     wait "$child"
     status=$?
+    [ -f open ] || over
     [ "$status" != 153 ] || : >"out.$1" # SIGXFSZ
     frame "$1" "$status" "out.$1" "err.$1"
     rm -f "out.$1" "err.$1"

@@ -113,6 +113,15 @@ def artifact_of(library: Path) -> Artifact:
     )
 
 
+def check_bench(artifact: Artifact) -> None:
+    """Raises: InputError, when the -bench program is another than the one that was compiled with the library."""
+    expected = _read(artifact.manifest)["files"]["bench"]["sha256"]
+    if not artifact.bench.is_file():
+        raise InputError(f"{artifact.bench}: no such file; keep the files of a compile together")
+    if sha256(artifact.bench.read_bytes()).hexdigest() != expected:
+        raise InputError(f"{artifact.bench} is not the one that was compiled with {artifact.path}; compile the network again")
+
+
 def _spec(entry: Mapping[str, Any]) -> TensorSpec:
     return TensorSpec(name=entry["name"], shape=tuple(entry["shape"]), dtype=entry["dtype"], layout=entry["layout"])
 

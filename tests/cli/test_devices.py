@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -89,8 +90,6 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 
 def path_with_us() -> str:
-    import sys
-
     return f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 
@@ -197,3 +196,14 @@ def test_add_writes_what_list_reads(desk: Desk, command: Command, tmp_path: Path
 def test_a_wrong_number_of_arrays(desk: Desk, command: Command, tmp_path: Path) -> None:
     _, err = command("run", desk.libraries["x86_64"], "--device", "here", status=2)
     assert "takes 1 inputs" in err
+
+
+def test_a_bench_of_another_compile_is_not_sent(desk: Desk, command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "model.x86_64"
+    shutil.copytree(desk.libraries["x86_64"].parent, folder)
+    shutil.copy(desk.libraries["arm64"].with_name("model-bench"), folder / "model-bench")
+    _, err = command("bench", folder / "model.so", "--device", "here", status=2)
+    assert "model-bench is not the one that was compiled with" in err
+    (folder / "model-bench").unlink()
+    _, err = command("bench", folder / "model.so", "--device", "here", status=2)
+    assert "model-bench: no such file" in err

@@ -21,7 +21,7 @@ from tests.measure.adb_phone import adb_phone, adb_server
 from tests.measure.cable import Cable, cable
 from tests.measure.ssh_server import SSHD, ssh_server, try_kill
 
-QUICK = Terms(answer_s=8.0, lock_s=20.0, beat_s=0.3, watch_s=1.5)
+QUICK = Terms(answer_s=8.0, lock_s=20.0, beat_s=0.3, watch_s=2.5)
 ABSENT = {
     "local": "",
     "ssh": "" if SSHD and shutil.which("ssh") else "sshd not installed (apt-get install openssh-server)",
@@ -64,7 +64,7 @@ class Board:
             try_kill(pid)
         return len(found)
 
-    def is_clean(self, within_s: float = 8.0) -> bool:
+    def is_clean(self, within_s: float = 12.0) -> bool:
         return wait_for(lambda: not self.left(), within_s)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
+import signal
 import stat
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +25,6 @@ from tests.measure.boards import FAR, KINDS, QUICK, Board, board, wait_for
 from tests.measure.conftest import Benched
 
 SHORT = Plan(threads=1, starts=2, limit_s=0.3, warmup_s=0.02, process_s=0.1)
-MOMENTS = 20
 CUT = (
     "connection closed", "offline", "not attached", "connection refused", "not reachable", "no answer", "went silent",
     "login refused ()", "timed out after 8 s",
@@ -58,13 +60,14 @@ def test_a_measurement_without_faults(device: Board, benched: Benched) -> None:
     assert device.is_clean(), device.left()
 
 
-def test_cut_at_random_moments(far: Board, benched: Benched) -> None:
+@pytest.mark.parametrize("moments", [6, pytest.param(20, marks=pytest.mark.large)])
+def test_cut_at_random_moments(moments: int, far: Board, benched: Benched) -> None:
     assert far.wire is not None
     start = time.monotonic()
     time_on(far.transport(QUICK), benched.artifact, SHORT)
     whole_s, lost = time.monotonic() - start, []
-    chance = random.Random(7)
-    for _ in range(MOMENTS):
+    chance = random.Random(moments)
+    for _ in range(moments):
         cut = threading.Timer(chance.uniform(0, whole_s), far.wire.cut)
         start = time.monotonic()
         cut.start()
@@ -75,7 +78,7 @@ def test_cut_at_random_moments(far: Board, benched: Benched) -> None:
         cut.cancel()
         assert time.monotonic() - start < whole_s + 3 * QUICK.answer_s
         assert far.is_clean(), far.left()
-    assert len(lost) > MOMENTS / 3 and set(lost) <= set(CUT), lost
+    assert len(lost) > moments / 4 and set(lost) <= set(CUT), lost
     assert wait_for(lambda: usable(far, benched), 30)
 
 
@@ -124,6 +127,38 @@ def test_a_cut_while_a_file_is_sent(far: Board, tmp_path: Path) -> None:
     far.wire.delay_s = 0.0
     assert raised.value.cause in CUT and far.is_clean(), far.left()
     assert all(path.stat().st_size < 1 << 20 for path in (far.folder / "store").iterdir())
+
+
+HOST = """
+import sys
+from pathlib import Path
+from edgevision import devices
+with devices.load("it", Path(sys.argv[1])).open() as workspace:
+    print("open", flush=True)
+    workspace.run(["sleep", "311"], timeout_s=60)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
+def test_a_host_that_is_ended(how: signal.Signals, device: Board, tmp_path: Path) -> None:
+    listed = tmp_path / "devices.toml"
+    listed.write_text(entry(device))
+    host = subprocess.Popen([sys.executable, "-c", HOST, listed], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert host.stdout is not None and host.stdout.readline() == b"open\n"
+    assert wait_for(lambda: bool(device.processes("311")), 10)
+    host.send_signal(how)
+    host.wait(20)
+    host.stdout.close()
+    assert device.is_clean(), device.left()
+
+
+def entry(device: Board) -> str:
+    """Its entry in a file of devices."""
+    made = device.transport(QUICK)
+    kind = {"LocalTransport": "local", "SshTransport": "ssh", "AdbTransport": "adb"}[type(made).__name__]
+    given = {"transport": kind, "folder": str(device.folder), "lock": str(device.folder / "lock")}
+    given |= {each: getattr(made, each) for each in ("address", "port", "ssh_config") if getattr(made, each, "")}
+    return "[devices.it]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in given.items())
 
 
 def test_a_program_that_is_killed(device: Board, benched: Benched, tmp_path: Path) -> None:

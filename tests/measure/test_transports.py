@@ -52,6 +52,7 @@ def test_nothing_is_sent_twice_and_a_spoiled_file_is_sent_again(device: Board, t
         sent = there.stat().st_ino
     with device.transport(QUICK).open() as workspace:
         assert workspace.push(file) == str(there) and there.stat().st_ino == sent
+    with device.transport(QUICK).open() as workspace:
         there.write_bytes(bytes(there.stat().st_size))
         workspace.push(file)
         assert there.read_bytes() == file.read_bytes()
@@ -144,6 +145,15 @@ def test_a_session_whose_keeper_is_killed_there_is_over(device: Board) -> None:
         with pytest.raises(LostDeviceError, match="connection closed"):
             while True:
                 workspace.run(["true"], timeout_s=20)
+    assert device.is_clean(), device.left()
+
+
+def test_a_session_that_ends_in_a_command_is_over_and_kills_nothing_by_name(device: Board) -> None:
+    """What the end of a session kills did not run out of memory."""
+    with device.transport(QUICK).open() as workspace:
+        threading.Timer(0.7, lambda: device.kill("\0hold\0")).start()
+        with pytest.raises(LostDeviceError, match=r"connection closed|not attached"):
+            workspace.run(["sleep", "312"], timeout_s=20)
     assert device.is_clean(), device.left()
 
 

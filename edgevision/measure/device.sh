@@ -19,14 +19,18 @@ command -v setsid >/dev/null 2>&1 && apart=setsid || apart=
 
 # --- processes and files ----------------------------------------------------------------------------------------------
 
-sweep() { # NAME=ID...: kill every process with one of these in its environment
-    for found in /proc/[0-9]*/environ; do
-        [ -r "$found" ] || continue
-        has=$(cat "$found" 2>/dev/null) 2>/dev/null
-        pid=${found#/proc/} pid=${pid%/environ}
-        for mark in "$@"; do
-            case $has in *"$mark"*) [ "$pid" = "$$" ] || kill -9 "$pid" 2>/dev/null ;; esac
+sweep() { # NAME=ID...: kill every process with one of these in its environment, and what it starts meanwhile
+    for pass in 1 2 3 4 5 6 7 8 9; do
+        killed=
+        for found in /proc/[0-9]*/environ; do
+            [ -r "$found" ] || continue
+            has=$(cat "$found" 2>/dev/null) 2>/dev/null
+            pid=${found#/proc/} pid=${pid%/environ}
+            for mark in "$@"; do
+                case $has in *"$mark"*) [ "$pid" = "$$" ] || { kill -9 "$pid" && killed=1; } 2>/dev/null ;; esac
+            done
         done
+        [ -n "$killed" ] || return 0
     done
 }
 

@@ -7,7 +7,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 
-class _Graph:
+class Graph:
+    """Nodes and random weights of a network while it is written down."""
+
     def __init__(self, seed: int) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
@@ -39,7 +41,7 @@ class _Graph:
 
 def small(size: int = 20, classes: int = 10, seed: int = 0) -> onnx.ModelProto:
     """Convolutions with and without borders, depthwise, a concatenation, squeeze-and-excitation, pools, Softmax."""
-    g = _Graph(seed)
+    g = Graph(seed)
     x = g.add("Relu", g.conv("image", 3, 12, 3, stride=2))
     wide = g.add("Relu", g.conv(x, 12, 20, 1))
     cheap = g.add("Relu", g.conv(wide, 20, 20, 3, group=20))
@@ -57,7 +59,7 @@ def small(size: int = 20, classes: int = 10, seed: int = 0) -> onnx.ModelProto:
 
 def tiny(classes: int = 10, seed: int = 1) -> onnx.ModelProto:
     """A convolution, a pool and a matrix product: made quickly, many times."""
-    g = _Graph(seed)
+    g = Graph(seed)
     x = g.add("Relu", g.conv("image", 3, 8, 3, stride=2))
     x = g.add("Flatten", g.add("GlobalAveragePool", x))
     return g.model(g.add("Gemm", x, g.weight(8, classes), g.weight(classes, scale=0.1)), 8, classes)

@@ -11,7 +11,7 @@ from tvm import tirx
 
 from edgevision.program import Call, Program, Value
 from edgevision.schedule import views
-from edgevision.schedule.gpu import concat, conv2d, depthwise, sequential, stages
+from edgevision.schedule.gpu import concat, conv2d, depthwise, prologue, sequential, stages
 from edgevision.schedule.gpu.scheduled import DeviceSchedule, Kernel
 from edgevision.schedule.workload import Views, Workload, parse
 from edgevision.target import Target
@@ -24,16 +24,19 @@ def schedule(program: Program, target: Target) -> Program:
     """One call a kernel, in order; weights as the kernels read them, buffers between kernels of one workload appended to the
     scratch."""
     program = views.share(program, {name for name, func in _functions(program).items() if not _is_finished(func)})
-    done: dict[tuple[str, tuple[tuple[int, int, int], ...]], tuple[str, DeviceSchedule]] = {}
+    program, prologues = prologue.absorb(program)
+    done: dict[tuple[str, object], tuple[str, DeviceSchedule]] = {}
     weights = _Weights(program)
     functions: dict[str, tirx.PrimFunc] = {}
     calls: list[Call] = []
     scratch = 1 + max((v.index for c in program.calls for v in c.args if v.kind == "scratch"), default=-1)
     for call in program.calls:
         seen = views.seen(call)
-        key = (call.function, tuple((i, *place) for i, place in seen.items()))
+        before = prologues.get(id(call))
+        key = (call.function, (tuple((i, *place) for i, place in seen.items()), before and before.workload.func))
         if key not in done:
-            done[key] = (f"k{len(done)}_{call.function}", schedule_function(program.module[call.function], target, seen))
+            plan = schedule_function(program.module[call.function], target, seen, before)
+            done[key] = (f"k{len(done)}_{call.function}", plan)
         name, plan = done[key]
         args = [weights.placed(v, name, i, plan) for i, v in enumerate(call.args)]
         for i, (shape, dtype) in enumerate(plan.scratch):
@@ -46,13 +49,20 @@ def schedule(program: Program, target: Target) -> Program:
     return replace(program, module=tvm.IRModule(functions), calls=tuple(calls), weights=tuple(weights.arrays))
 
 
-def schedule_function(func: tirx.PrimFunc, target: Target, seen: Views | None = None) -> DeviceSchedule:
+def schedule_function(
+    func: tirx.PrimFunc, target: Target, seen: Views | None = None, before: prologue.Prologue | None = None
+) -> DeviceSchedule:  # fmt: skip
+    """One workload; ``before`` is what its convolution computes where it reads."""
     if _is_finished(func):
         runs = func.attrs.get(concat.RUNS)
         return concat.schedule(func, tuple(int(n) for n in runs), target) if runs is not None else sequential.schedule(func, target)
     workload = parse(func, seen)
     if workload is None:
         return sequential.schedule(func, target)
+    if before is not None:
+        joined = conv2d.schedule(workload, target, before)
+        assert joined is not None, "only a convolution has a prologue"
+        return joined
     for template in TEMPLATES:
         found = template(workload, target)
         if found is not None:

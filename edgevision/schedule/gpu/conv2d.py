@@ -7,7 +7,9 @@ left out of the loop over the kernel's rows, and a tile that touches the left or
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from tvm.tirx.script.builder import ir as T  # noqa: N812
@@ -15,12 +17,12 @@ from tvm.tirx.script.builder import ir as T  # noqa: N812
 from edgevision.schedule import tile_choice
 from edgevision.schedule.geometry import Geometry, geometry
 from edgevision.schedule.gpu import kernel as k
-from edgevision.schedule.gpu.scheduled import DeviceSchedule, Kernel
+from edgevision.schedule.gpu.scheduled import DeviceSchedule
 from edgevision.schedule.gpu.tail import finish
 from edgevision.schedule.register_tile import Buffer, Expr, broadcast, load, loop, split_index
 from edgevision.schedule.tail import Tail, elementwise_tail, ignores_rows
 from edgevision.schedule.tail import parameters as parameters_of
-from edgevision.schedule.workload import Workload, dtype_of
+from edgevision.schedule.workload import Workload, dtype_of, shape_of
 from edgevision.target import Target
 
 NAME = "conv2d"
@@ -67,29 +69,62 @@ class Plan:
         return self.rows * self.tiles * self.blocks
 
 
-def schedule(workload: Workload, target: Target) -> DeviceSchedule | None:
-    """None where the workload is not a float32 convolution without groups by a weight with an elementwise tail."""
+class Prologue(Protocol):
+    """What is computed where the convolution reads its data (see `prologue`)."""
+
+    @property
+    def operands(self) -> tuple[Buffer, ...]: ...
+    @property
+    def parameter(self) -> int: ...
+    @property
+    def pointwise(self) -> bool: ...
+    def element(self, places: Sequence[Buffer], at: Sequence[Expr]) -> Expr: ...
+
+
+Read = Callable[[Sequence[Expr]], Expr]
+"""Indices of the data's first element -> a vector of ``step`` of them."""
+
+
+def takes(g: Geometry) -> bool:
+    return g.groups == 1 and dtype_of(g.source) == "float32"
+
+
+def schedule(workload: Workload, target: Target, prologue: Prologue | None = None) -> DeviceSchedule | None:
+    """None where the workload is not a float32 convolution without groups by a weight with an elementwise tail.
+
+    With ``prologue`` the kernel's arguments are the workload's and then the prologue's operands."""
     found = elementwise_tail(workload)
     g = geometry(workload, found[0]) if found else None
-    if found is None or g is None or g.groups != 1 or dtype_of(g.source) != "float32":
+    if found is None or g is None or not takes(g):
         return None
-    plan = choose(g, target, straight=ignores_rows(workload, *found))
+    plan = choose(g, target, straight=ignores_rows(workload, *found), prologue=prologue)
     number = next(i for i, p in enumerate(workload.params) if p.same_as(g.weights))
+    count = len(workload.params)
     over = k.grid(plan.items, target.work_group)
 
     def body() -> None:
         places = parameters_of(workload, {number: (plan.blocks * plan.reduction * plan.block,)})
         tail = Tail(workload, *found, places)
+        data = tail.place(g.source)
+        operands = [
+            T.arg(f"p{count + i}", T.buffer(shape_of(b), dtype_of(b), layout=None))
+            for i, b in enumerate(prologue.operands if prologue else ())
+        ]
+
+        def read(at: Sequence[Expr]) -> Expr:
+            return prologue.element(operands, at) if prologue else load(data, at, plan.step)
+
         with k.work_items(over) as item:
-            _item(plan, item, tail.place(g.source), places[number], tail)
+            _item(plan, item, read, places[number], tail)
 
     name = f"template:{NAME} {plan.pixels}x{plan.vectors}x{plan.width}"
-    made = Kernel(func=k.build(body), arguments=tuple(range(len(workload.params))))
+    used = set(range(count + len(prologue.operands if prologue else ()))) - ({prologue.parameter} if prologue else set())
+    made = k.used_only(k.build(body), used)
     return DeviceSchedule(kernels=(made,), schedule=name, relay={number: lambda w: pack(w, plan)})
 
 
-def choose(g: Geometry, target: Target, *, straight: bool) -> Plan:
-    flat = g.kh == g.kw == 1 and g.strides == (1, 1) and g.padded is None
+def choose(g: Geometry, target: Target, *, straight: bool, prologue: Prologue | None = None) -> Plan:
+    flat = g.kh == g.kw == 1 and g.strides == (1, 1) and g.padded is None and (prologue is None or prologue.pointwise)
     rows, columns = (1, g.n * g.ho * g.wo) if flat else (g.n * g.ho, g.wo)
     width = vector_width(g.co, target.vector_bits // 32)
     tile = tile_choice.choose(
@@ -104,7 +139,7 @@ def choose(g: Geometry, target: Target, *, straight: bool) -> Plan:
     pixels = k.largest_divisor(columns, pixels, -(-2 * pixels // 3)) or pixels
     return Plan(
         geometry=g, flat=flat, straight=straight, rows=rows, columns=columns, pixels=pixels, vectors=vectors, width=width,
-        step=STEP if target.vector_bits == 32 * STEP and g.ci % STEP == 0 else 1,
+        step=STEP if target.vector_bits == 32 * STEP and g.ci % STEP == 0 and prologue is None else 1,
     )  # fmt: skip
 
 
@@ -120,7 +155,7 @@ def pack(weights: np.ndarray, plan: Plan) -> np.ndarray:
     return np.ascontiguousarray(table.reshape(plan.reduction, plan.blocks, plan.block).transpose(1, 0, 2)).reshape(-1)
 
 
-def _item(plan: Plan, item: Expr, data: Buffer, weights: Buffer, tail: Tail) -> None:
+def _item(plan: Plan, item: Expr, read: Read, weights: Buffer, tail: Tail) -> None:
     g = plan.geometry
     row_tile, block = split_index(item, (plan.rows * plan.tiles, plan.blocks))
     row, tile = split_index(row_tile, (plan.rows, plan.tiles))
@@ -129,9 +164,9 @@ def _item(plan: Plan, item: Expr, data: Buffer, weights: Buffer, tail: Tail) -> 
     acc = k.registers(plan.pixels * plan.vectors, plan.width)
     base = k.keep(block * (plan.reduction * plan.block))
     if plan.flat:
-        _flat_taps(plan, first, data, weights, base, acc)
+        _flat_taps(plan, first, read, weights, base, acc)
     else:
-        _window_taps(plan, n, k.keep(y), first, data, weights, base, acc)
+        _window_taps(plan, n, k.keep(y), first, read, weights, base, acc)
     whole = plan.columns % plan.pixels == 0
     for p in range(plan.pixels):
         at = first + p
@@ -164,7 +199,7 @@ def _accumulate(plan: Plan, acc: Buffer, weights: Buffer, at: Expr, elements: li
                 k.put(acc, number, acc[number] + broadcast(one, plan.width) * weight)
 
 
-def _flat_taps(plan: Plan, first: Expr, data: Buffer, weights: Buffer, base: Expr, acc: Buffer) -> None:
+def _flat_taps(plan: Plan, first: Expr, read: Read, weights: Buffer, base: Expr, acc: Buffer) -> None:
     """Pixels beyond the last one repeat it: what they compute is not stored."""
     zeros = tuple(T.int64(0) for _ in plan.geometry.prefix[1:])
     last = T.int64(plan.columns - 1)
@@ -172,14 +207,14 @@ def _flat_taps(plan: Plan, first: Expr, data: Buffer, weights: Buffer, base: Exp
     pixels = [first + p if exact else k.keep(T.min(first + p, last)) for p in range(plan.pixels)]
 
     def step(i: Expr) -> None:
-        elements = [load(data, [*zeros, pixel, i * plan.step], plan.step) for pixel in pixels]
+        elements = [read([*zeros, pixel, i * plan.step]) for pixel in pixels]
         _accumulate(plan, acc, weights, base + i * (plan.step * plan.block), elements)
 
     loop(plan.geometry.ci // plan.step, step)
 
 
 def _window_taps(
-    plan: Plan, n: Expr, y: Expr, first: Expr, data: Buffer, weights: Buffer, base: Expr, acc: Buffer
+    plan: Plan, n: Expr, y: Expr, first: Expr, read: Read, weights: Buffer, base: Expr, acc: Buffer
 ) -> None:  # fmt: skip
     g = plan.geometry
     top = k.keep(y * g.strides[0] - g.pads[0])
@@ -197,7 +232,7 @@ def _window_taps(
             def step(i: Expr) -> None:
                 elements = []
                 for column in columns:
-                    value = load(data, [n, line, column, i * plan.step], plan.step)
+                    value = read([n, line, column, i * plan.step])
                     check = k.inside([(column, g.w, low, high)]) if masked else None
                     zero = broadcast(T.float32(0), plan.step)
                     elements.append(value if check is None else T.if_then_else(check, value, zero))

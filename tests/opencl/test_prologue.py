@@ -1,0 +1,80 @@
+"""What a convolution computes where it reads, and what it must leave alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from edgevision.ingest import read
+from edgevision.lower.phases import lower
+from edgevision.schedule.gpu.apply import schedule
+from tests import executor
+from tests.opencl import device
+from tests.opencl.networks import Graph
+
+
+def gated(
+    *, kernel: int = 1, group: int = 1, readers: int = 1, residual: bool = False, stride: int = 1, gate: str = "Mul"
+) -> onnx.ModelProto:
+    """relu(conv) -> times a gate -> ``readers`` convolutions -> pool and classifier."""
+    g = Graph(7)
+    x = g.add("Relu", g.conv("image", 3, 16, 3, stride=2))
+    scale = g.add("Sigmoid", g.conv(g.add("GlobalAveragePool", x), 16, 16, 1))
+    y = g.add(gate, x, scale)
+    parts = [g.conv(y, 16, 16, kernel, group=group, stride=stride) for _ in range(readers)]
+    total = parts[0]
+    for part in parts[1:]:
+        total = g.add("Add", total, part)
+    if residual:
+        total = g.add("Add", total, y)
+    total = g.add("Flatten", g.add("GlobalMaxPool", total))
+    return g.model(g.add("Gemm", total, g.weight(16, 5), g.weight(5, scale=0.1)), 12, 5)
+
+
+def steps(model: onnx.ModelProto) -> list[str]:
+    program = schedule(lower(read(model, simplify=False)), device.chosen())
+    return [call.step.name for call in program.calls]
+
+
+def launches_alone(model: onnx.ModelProto, op: str) -> bool:
+    return any(name.rstrip("0123456789") == op for name in steps(model))
+
+
+def agrees(model: onnx.ModelProto, name: str = "opencl") -> bool:
+    image = np.random.default_rng(1).standard_normal((1, 3, 12, 12)).astype(np.float32)
+    (wanted,) = executor.onnxruntime_outputs(model, [image])
+    (found,) = device.run(model, [image], name=name)
+    return bool(np.abs(found - wanted).max() < 1e-5 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("change", [{}, {"stride": 2}, {"gate": "Add"}])
+@pytest.mark.parametrize("name", ["opencl", "opencl-mali"])
+def test_a_gate_in_front_of_a_convolution_costs_no_launch(change, name, pocl):
+    model = gated(**change)
+    assert not launches_alone(model, change.get("gate", "Mul").lower())
+    assert agrees(model, name)
+
+
+def test_the_inputs_new_order_costs_no_launch():
+    assert not launches_alone(gated(), "transpose")
+
+
+NEAR_MISSES = {
+    "a wide kernel would multiply nine times": {"kernel": 3},
+    "depthwise": {"group": 16},
+    "grouped": {"group": 4},
+    "two readers": {"readers": 2},
+    "read again behind the convolution": {"residual": True},
+    "a division": {"gate": "Div"},
+}
+
+
+@pytest.mark.parametrize("change", NEAR_MISSES.values(), ids=NEAR_MISSES)
+def test_a_near_miss_keeps_its_launch(change):
+    assert launches_alone(gated(**change), change.get("gate", "Mul").lower())
+
+
+@pytest.mark.parametrize("change", [{"readers": 2}, {"residual": True}], ids=["two readers", "residual"])
+def test_a_near_miss_computes_the_same(change, pocl):
+    assert agrees(gated(**change))

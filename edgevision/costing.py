@@ -55,7 +55,7 @@ def cost(
         phases = trace(
             command, toolchain.link_cost_plugin(), cpu=chosen.emulator_cpu, prefix=ENTRY, caches=caches,
             timeout_s=_patience_s(steps),
-        )  # fmt: skip
+        ).phases  # fmt: skip
     one = steady(phases, [call.function for call in program.calls])
     progress("pricing them with llvm-mca")
     return tuple(

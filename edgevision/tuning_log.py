@@ -29,6 +29,7 @@ before, or when the code for the same parameters is made in another way."""
 FILE = "records.jsonl"
 PROVENANCE = "provenance.toml"
 
+How = Literal["measured", "modelled"]
 Outcome = Literal["right", "wrong", "crashed", "hung", "uncompilable"]
 OUTCOMES: tuple[Outcome, ...] = ("right", "wrong", "crashed", "hung", "uncompilable")
 SIMD = {("x86_64", 512): "avx512", ("x86_64", 256): "avx2", ("aarch64", 128): "neon", ("arm", 128): "neon"}
@@ -83,7 +84,8 @@ class Record:
 
     ``ratio`` is this choice's time over the default schedule's, both measured in turn, ``low`` to ``high`` its 95 %
     interval, ``us`` the median in microseconds. ``wins``: it was faster than the best until then, with 95 % confidence,
-    or it is the default itself. Figures are None where the outcome is not "right".
+    or it is the default itself. Figures are None where the outcome is not "right". ``how``: "modelled" figures are cycles of
+    an emulated core, as if it ran at 1 GHz.
     """
 
     workload: str
@@ -96,7 +98,7 @@ class Record:
     low: float | None = None
     high: float | None = None
     us: float | None = None
-    how: Literal["measured", "modelled"] = "measured"
+    how: How = "measured"
     detail: str = ""
     seed: int = 0
 
@@ -236,19 +238,19 @@ class Tuned:
 def tuned(records: Iterable[Record], setting: Setting) -> Tuned:
     """Rank what won, by median ratio and then by parameters: the same records, in any order, give the same choices.
 
-    Records of another instruction set or version are refused. So are those of another number of threads, unless the
-    workload has none of this one.
+    Records of another instruction set or version are refused. Of a workload's others those count that are nearest to the
+    setting: measured before modelled, and among these the setting's number of threads before another one.
     """
-    results: dict[str, dict[bool, dict[Choice, list[Record]]]] = {}
+    results: dict[str, dict[tuple[bool, bool], dict[Choice, list[Record]]]] = {}
     refused: dict[str, int] = {}
     for record in records:
         reason = setting.differs(record.setting)
         if reason:
             refused[reason] = refused.get(reason, 0) + 1
         elif record.wins and record.ratio is not None and record.us is not None:
-            own = record.setting.threads == setting.threads
-            results.setdefault(record.workload, {}).setdefault(own, {}).setdefault(record.choice, []).append(record)
-    ranked = {workload: _ranked(found.get(True) or found[False]) for workload, found in sorted(results.items())}
+            near = record.how == "measured", record.setting.threads == setting.threads
+            results.setdefault(record.workload, {}).setdefault(near, {}).setdefault(record.choice, []).append(record)
+    ranked = {workload: _ranked(found[max(found)]) for workload, found in sorted(results.items())}
     return Tuned(ranked=ranked, refused=refused)
 
 

@@ -32,7 +32,7 @@ def onnxruntime_cost(model: Path, *, caches: bool) -> ModelledCost:
     """One inference by onnxruntime, with what Python does around it (some thousand instructions)."""
     options, python = root.python(root.ensure(CACHE))
     command = [*python, str(Path(__file__).parent / "inside.py"), str(model)]
-    phases = trace(command, link_cost_plugin(), cpu=CPU, caches=caches, timeout_s=TIMEOUT_S, options=options)
+    phases = trace(command, link_cost_plugin(), cpu=CPU, caches=caches, timeout_s=TIMEOUT_S, options=options).phases
     marked = [phase for phase in phases if phase.symbol == "mark"]
     whole = Step(name="onnxruntime", ops=(), macs=0, schedule="onnxruntime")
     return ModelledCost(

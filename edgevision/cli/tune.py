@@ -1,4 +1,4 @@
-"""`edgevision tune`: find the fastest schedules for a network on this machine."""
+"""`edgevision tune`: find the fastest schedules for a network, on this machine or by a model of another one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ LONGEST = 8
 
 @click.command()
 @click.argument("source", metavar="MODEL")
-@click.option("-t", "--target", default="native", show_default=True, help="A target that this machine is.")
+@click.option("-t", "--target", default="native", show_default=True, help=(
+    "A target that this machine is; with --modelled, one of 64-bit ARM."))  # fmt: skip
 @click.option("--trials", type=click.IntRange(min=1), help="Stop after so many candidates.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
               help=f"Stop after so much time [default: {DEFAULT_MINUTES:.0f}, without --trials].")  # fmt: skip
@@ -39,6 +40,8 @@ LONGEST = 8
 @click.option("--jobs", type=click.IntRange(1, 256), help="Candidates compiled at a time [default: one a core].")
 @click.option("--nice", type=click.IntRange(-20, 19), default=0, show_default=True,
               help="Priority of the process that is timed; below 0 needs root.")  # fmt: skip
+@click.option("--modelled", is_flag=True, help=(
+    "Rank by modelled cycles of a 64-bit ARM core, counted under qemu, where there is no such machine."))  # fmt: skip
 @click.option("--no-winograd", is_flag=True, help="Leave Winograd's schedules out.")
 @click.option("--input-shape", "shapes", multiple=True, metavar="[NAME:]N,C,H,W",
               help="Fix an input's open dimensions; once an input.")  # fmt: skip
@@ -65,7 +68,7 @@ def tune(source: str, target: str, trials: int | None, minutes: float | None, as
     )  # fmt: skip
     settings = Settings(
         budget=Budget(trials=trials, seconds=seconds), threads=given["threads"], seed=given["seed"],
-        jobs=given["jobs"] or 0, nice=given["nice"],
+        jobs=given["jobs"] or 0, nice=given["nice"], modelled=given["modelled"],
         excluded=frozenset({"winograd"}) if given["no_winograd"] else frozenset(),
     )  # fmt: skip
     with _progress(quiet=quiet) as (stage, report):
@@ -112,13 +115,14 @@ def _lines() -> Report:
 
 
 def summary(state: State) -> str:
-    """312 trials (2 wrong), 95 s, 505 s left: 2.61 ms, 2.83 ms by default."""
+    """312 trials (2 wrong), 95 s, 505 s left: sum of workloads 2.61 ms, 2.83 ms by default."""
     failed = ", ".join(f"{count} {outcome}" for outcome, count in sorted(state.outcomes.items()) if outcome != "right")
     text = f"{state.trials} trials{f' ({failed})' if failed else ''}, {state.elapsed_s:.0f} s{_left(state)}"
     if state.best_ms is None or state.default_ms is None:
         known = sum(1 for task in state.tasks if task.default_us is not None)
         return f"{text}: {known} of {len(state.tasks)} default schedules measured"
-    return f"{text}: sum of workloads {state.best_ms:.3g} ms, {state.default_ms:.3g} ms by default"
+    unit = "ms" if state.how == "measured" else "M cycles (modelled)"
+    return f"{text}: sum of workloads {state.best_ms:.3g} {unit}, {state.default_ms:.3g} by default"
 
 
 def _left(state: State) -> str:
@@ -133,7 +137,8 @@ def _table(state: State, most: int) -> Table:
 
     table = Table(title=summary(state), title_justify="left")
     table.add_column("workload", overflow="fold")
-    for column in ("times", "default µs", "best µs", "ratio", "trials"):
+    unit = "µs" if state.how == "measured" else "k cycles"
+    for column in ("times", f"default {unit}", f"best {unit}", "ratio", "trials"):
         table.add_column(column, justify="right")
     table.add_column("schedule", overflow="fold")
     ranked = sorted(state.tasks, key=lambda task: -(task.default_us or 0.0) * task.count)
@@ -152,10 +157,10 @@ def _best_us(task: TaskState) -> float:
 
 
 def as_dict(state: State) -> dict[str, Any]:
-    """What `--json` prints. Times of one call, sums over the network's calls."""
+    """What `--json` prints. Times of one call, sums over the network's calls; modelled ones are of a core of 1 GHz."""
     return {
-        "trials": state.trials, "outcomes": dict(sorted(state.outcomes.items())), "seconds": round(state.elapsed_s, 1),
-        "default_ms": state.default_ms, "best_ms": state.best_ms,
+        "how": state.how, "trials": state.trials, "outcomes": dict(sorted(state.outcomes.items())),
+        "seconds": round(state.elapsed_s, 1), "default_ms": state.default_ms, "best_ms": state.best_ms,
         "workloads": [
             {
                 "what": task.what, "count": task.count, "default_us": task.default_us, "ratio": task.ratio,

@@ -31,16 +31,25 @@ class Device(Protocol):
         ...
 
 
+class ProgramCrashedError(DeviceError):
+    """A program that a signal ended. ``signal``: its name, "SIGSEGV"."""
+
+    def __init__(self, signal: str, message: str) -> None:
+        self.signal = signal
+        super().__init__(message)
+
+
 def check_exit(what: Path | str, where: str, status: int, stderr: str) -> None:
     """Raise what the exit status of a program that ran an artifact says.
 
     Raises:
-        DeviceError: the status is not 0; a signal is named.
+        ProgramCrashedError: a signal ended it.
+        DeviceError: it ended with another status than 0.
     """
     last = " ".join(stderr.strip().splitlines()[-3:]) or "it printed nothing"
     number = -status if status < 0 else status - 128 if status > 128 else 0
     if number:
         named = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-        raise DeviceError(f"{what} crashed with {named} {where}: {last}")
+        raise ProgramCrashedError(named, f"{what} crashed with {named} {where}: {last}")
     if status:
         raise DeviceError(f"{what} failed {where} (status {status}): {last}")

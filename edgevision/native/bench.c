@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "edgevision.h"
+#include "mark.h"
 #include "waiting.h"
 
 #ifdef EV_BENCH_DLOPEN
@@ -163,7 +164,9 @@ static uint64_t run_once(const ev_api *api, ev_session *session, void *const *in
     ev_error error;
     const uint64_t before = now_ns();
     if (api->run(session, (const void *const *)inputs, outputs, &error) != EV_OK) fail(EXIT_DEVICE, "the run failed", "", error.text);
-    return now_ns() - before;
+    const uint64_t took = now_ns() - before;
+    ev_mark();
+    return took;
 }
 
 /* --- tensors ---------------------------------------------------------------------------------------------------------- */

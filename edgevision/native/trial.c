@@ -7,12 +7,15 @@
  *                                      (ROLE: a activation, c constant, both read from FILE; o output, s scratch: FILE is -)
  *     outputs SLOT LIMIT_S FILE        run once on dirty memory, write the outputs to FILE
  *     compare LIMIT_S BLOCKS           the slots 0 1 1 0, BLOCKS times: {"a": [ns...], "b": [ns...]}, two samples a block
+ *     sample SLOT LIMIT_S              run once as compare does: {"ns": N}
  *     promote LIMIT_S                  what is in slot 1 is now in slot 0
  *
  * A candidate that crashes ends this process by its signal, one that takes longer than LIMIT_S by SIGALRM.
  * Before each sample every thread writes FLUSHED_BYTES of its own, and then the activations are read: a layer of a network finds
  * its weights and results cold, and warm what the layer before it has just written.
+ * A run stands between two marks, at which cost_plugin.c begins a new phase.
  */
+#include "mark.h"
 #include "tvm_calls.c"
 
 #include <dlfcn.h>
@@ -191,9 +194,11 @@ static void cool(const slot *s) {
 
 static uint64_t run_once(slot *s) {
     ev_any result = {0};
+    ev_mark();
     const uint64_t before = ev_now_ns();
     const int32_t status = s->kernel(NULL, s->values, s->n_arguments, &result);
     const uint64_t took = ev_now_ns() - before;
+    ev_mark();
     if (status != 0) fail("the kernel refused its arguments", ev_team_failure(&team) ? ev_team_failure(&team) : "");
     return took;
 }
@@ -201,6 +206,12 @@ static uint64_t run_once(slot *s) {
 static uint64_t sample(slot *s) {
     cool(s);
     return run_once(s);
+}
+
+static void sample_one(char **rest) {
+    slot *s = slot_of(rest);
+    limit(rest);
+    printf("{\"ns\": %llu}\n", (unsigned long long)sample(s));
 }
 
 static void print_samples(const char *key, const uint64_t *samples, int count) {
@@ -272,6 +283,7 @@ static void obey(char *text) {
     if (!strcmp(verb, "load")) load(&rest);
     else if (!strcmp(verb, "outputs")) outputs(&rest);
     else if (!strcmp(verb, "compare")) compare(&rest);
+    else if (!strcmp(verb, "sample")) sample_one(&rest);
     else if (!strcmp(verb, "promote")) promote(&rest);
     else fail("no such command", verb);
     alarm(0);

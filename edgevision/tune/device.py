@@ -72,13 +72,13 @@ class TrialProcess:
     def hold(self, incumbent: Built, limit_s: float) -> None:
         if self._child.running and self._held == incumbent.library:
             return
-        self._ask(_load(0, incumbent, limit_s), limit_s)
+        self._ask(load_lines(0, incumbent, limit_s), limit_s)
         self._held = incumbent.library
 
     def results(self, candidate: Built, limit_s: float) -> Results:
-        self._ask(_load(1, candidate, limit_s), limit_s)
+        self._ask(load_lines(1, candidate, limit_s), limit_s)
         answer = self._ask(f"outputs\t1\t{ceil(limit_s)}\t{self._outputs}", limit_s)
-        return Results(arrays=_arrays(self._outputs, candidate.arguments), guarded=answer["guarded"])
+        return Results(arrays=arrays(self._outputs, candidate.arguments), guarded=answer["guarded"])
 
     def compare(self, blocks: int, limit_s: float) -> Samples:
         answer = self._ask(f"compare\t{ceil(limit_s)}\t{blocks}", limit_s)
@@ -100,14 +100,16 @@ class TrialProcess:
         return answer
 
 
-def _load(slot: int, built: Built, limit_s: float) -> str:
+def load_lines(slot: int, built: Built, limit_s: float) -> str:
+    """The command that loads ``built`` into ``slot``, one line for each argument behind it."""
     lines = [f"load\t{slot}\t{ceil(limit_s)}\t{built.library}\t{len(built.arguments)}"]
     for a in built.arguments:
         lines.append("\t".join(map(str, (a.role, a.code, a.bits, a.offset, a.file, len(a.shape), *a.shape))))
     return "\n".join(lines)
 
 
-def _arrays(path: Path, arguments: Sequence[Argument]) -> tuple[Array, ...]:
+def arrays(path: Path, arguments: Sequence[Argument]) -> tuple[Array, ...]:
+    """What ``outputs`` wrote to ``path``."""
     kinds = {0: "i", 1: "u", 2: "f", 6: "b"}
     found, offset, content = [], 0, path.read_bytes()
     for a in arguments:

@@ -18,7 +18,7 @@ from edgevision.tune.device import Array, Device
 from edgevision.tune.request import Built, Request
 from edgevision.tune.search import Search, start
 from edgevision.tune.trial import CONFIRM_BLOCKS, CONFIRM_S, LEAST_LIMIT_S, Verdict, blocks, judge
-from edgevision.tuning_log import Choice, Record, Setting, append
+from edgevision.tuning_log import Choice, How, Record, Setting, append
 
 AHEAD = 3
 """Candidates that are compiled or wait for their measurement beyond those that are being compiled."""
@@ -51,13 +51,14 @@ class TaskState:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """Where a run stands. The network's times are sums over its workloads, in milliseconds; None until each was
-    measured."""
+    measured. ``how`` "modelled": all times are cycles of a core of 1 GHz."""
 
     tasks: tuple[TaskState, ...]
     trials: int
     outcomes: dict[str, int]
     elapsed_s: float
     budget: Budget
+    how: How = "measured"
 
     @property
     def default_ms(self) -> float | None:
@@ -99,6 +100,7 @@ class Session:
     jobs: int
     seed: int = 0
     report: Report = lambda _: None
+    how: How = "measured"
     clock: Callable[[], float] = time.monotonic
     _searches: list[Search] = field(default_factory=list)
     _beds: dict[str, _Bed] = field(default_factory=dict)
@@ -224,8 +226,8 @@ class Session:
         return Record(
             workload=search.task.key, what=search.task.what, setting=self.setting, choice=choice,
             outcome=verdict.outcome, wins=verdict.better, ratio=scaled(verdict.ratio), low=scaled(verdict.low),
-            high=scaled(verdict.high), us=None if verdict.us is None else round(verdict.us, 3), detail=verdict.detail,
-            seed=self.seed,
+            high=scaled(verdict.high), us=None if verdict.us is None else round(verdict.us, 3), how=self.how,
+            detail=verdict.detail, seed=self.seed,
         )  # fmt: skip
 
     def _confirm(self) -> None:
@@ -255,6 +257,7 @@ class Session:
                 for s in self._searches
             ),
             trials=self._trials, outcomes=dict(self._outcomes), elapsed_s=self.clock() - began, budget=budget,
+            how=self.how,
         )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ def test_what_runs_between_two_marks_is_a_phase(tmp_path: Path) -> None:
     zig.run(arguments, purpose="linking a marked program", scratch=tmp_path / "zig")
 
     def between(turns: int) -> int:
-        phases = trace([str(program), str(turns)], link_cost_plugin(), cpu="neoverse-n1", timeout_s=60)
+        phases = trace([str(program), str(turns)], link_cost_plugin(), cpu="neoverse-n1", timeout_s=60).phases
         assert [p.symbol for p in phases] == ["-", "mark", "mark"]
         return phases[1].instructions
 

@@ -15,7 +15,8 @@ from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_te
 
 from edgevision import target as targets
 from edgevision.report.json import SCHEMA
-from edgevision.tune.network import CannotTuneError, check
+from edgevision.tune.network import CannotTuneError, Options, check
+from edgevision.tune.session import Budget
 from edgevision.tuning_log import FILE, PROVENANCE, folder_name
 from tests.cli.conftest import Command
 from tests.pages import save_model
@@ -83,9 +84,10 @@ def test_logs_of_nothing(command: Command, tmp_path: Path) -> None:
 def test_a_target_that_is_only_emulated_cannot_be_tuned(command: Command) -> None:
     _, err = command("tune", "model.onnx", "--target", "armv7", status=4)
     assert "emulates" in err and "logs merge" in err
+    options = Options(budget=Budget(trials=1))
     with pytest.raises(CannotTuneError):
-        check(targets.load("armv7"))
-    check(targets.load("native"))
+        check(targets.load("armv7"), options)
+    check(targets.load("native"), options)
 
 
 def test_a_network_that_leaves_no_choice(command: Command, tmp_path: Path) -> None:

@@ -119,15 +119,15 @@ def phase(symbol: str, runs: int = 1) -> Phase:
 
 
 def test_the_run_in_the_middle_is_taken() -> None:
-    once = [phase("__tvm_ffi_a"), phase("__tvm_ffi_b")]
+    once, mark = [phase("__tvm_ffi_a"), phase("__tvm_ffi_b")], phase("mark")
     middle = [phase("__tvm_ffi_a", 7), phase("__tvm_ffi_b", 8)]
-    assert list(pricing.steady([phase("-"), *once, *middle, *once], ["a", "b"])) == middle
+    assert list(pricing.steady([phase("-"), *once, mark, *middle, mark, *once, mark], ["a", "b"])) == middle
 
 
-@pytest.mark.parametrize("names", ["abab", "ababa", "babababa", "abababab"])
+@pytest.mark.parametrize("names", ["ab|ab|", "ababab", "ab|a|ab|", "ba|ba|ba|", "ab|ab|ab|ab|"])
 def test_a_trace_of_something_else_is_refused(names: str) -> None:
     with pytest.raises(DeviceError, match="not 3 runs of 2 operators"):
-        pricing.steady([phase("-"), *(phase(f"__tvm_ffi_{n}") for n in names)], ["a", "b"])
+        pricing.steady([phase("-"), *(phase("mark" if n == "|" else f"__tvm_ffi_{n}") for n in names)], ["a", "b"])
 
 
 @pytest.mark.modelled
@@ -160,7 +160,7 @@ def test_a_network_costs_the_same_every_time(pointwise: Path) -> None:
     assert n1.macs / 16 < n1.port_bound <= n1.cycles < n1.macs
     assert a55.cycles > n1.cycles
     assert n1.l1_misses is not None and n1.l2_misses is not None
-    assert 0 < n1.l2_misses <= n1.l1_misses
+    assert n1.l2_misses == 0 < n1.l1_misses  # all of it stays in the L2 from run to run
     assert [s.step.ops for s in n1.steps if s.step.macs] == [("conv", "relu")]
 
 

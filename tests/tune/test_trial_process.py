@@ -1,4 +1,4 @@
-"""The program that runs candidates, with kernels in C that do what compiled ones must not."""
+"""The program that runs candidates and times them."""
 
 from __future__ import annotations
 
@@ -9,58 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgevision.link import zig
 from edgevision.link.trial_program import link_trial
 from edgevision.target import load
 from edgevision.tune.child import ChildCrashedError, ChildHungError
 from edgevision.tune.device import TrialProcess
-from edgevision.tune.request import Argument, Built
+from edgevision.tune.request import Built
 from edgevision.tune.trial import judge
+from tests.tune.kernels import EXPECTED, OUTCOMES, build
 
-COUNT = 64
 LIMIT_S = 1.0
-KERNEL = """
-#include <stdint.h>
-typedef struct {{ float *data; }} tensor;
-typedef struct {{ int32_t type, zero; tensor *at; }} any;
-int32_t __tvm_ffi_kernel(void *self, any *args, int32_t n, any *result) {{
-    volatile float *x = args[0].at->data, *c = args[1].at->data, *y = args[2].at->data;
-    {body}
-    return 0;
-}}
-"""
-TWICE = "for (int i = 0; i < 64; i++) y[i] = 2 * x[i] + c[i];"
-SLOW = "for (int r = 0; r < 2000; r++) " + TWICE
-BODIES = {
-    "right": TWICE, "slow": SLOW, "crash": "*(volatile int *)8 = 1;", "hang": "for (;;) c = y;",
-    "wrong": "for (int i = 0; i < 64; i++) y[i] = 2 * x[i];", "beyond": TWICE + " y[64] = 1;",
-    "partial": "for (int i = 0; i < 63; i++) y[i] = 2 * x[i] + c[i];", "refuses": TWICE + " return 7;",
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Built]:
-    folder = tmp_path_factory.mktemp("kernels")
-    operands = np.arange(2 * COUNT, dtype=np.float32)
-    (folder / "operands.bin").write_bytes(operands.tobytes())
-    made = {}
-    for name, body in BODIES.items():
-        source, library = folder / f"{name}.c", folder / f"{name}.so"
-        source.write_text(KERNEL.format(body=body))
-        zig.run(
-            ["cc", "-O1", "-shared", "-fPIC", "-nostdlib", "-fno-sanitize=all", source, "-o", library],
-            purpose="building a kernel", scratch=folder / "zig",
-        )  # fmt: skip
-        made[name] = Built(
-            library=str(library), schedule="", workspace_bytes=0, tolerance=1e-6,
-            arguments=tuple(
-                Argument(role=role, code=2, bits=32, shape=(COUNT,), file=file, offset=offset)
-                for role, file, offset in (
-                    ("a", str(folder / "operands.bin"), 0), ("c", str(folder / "operands.bin"), 4 * COUNT), ("o", "-", 0)
-                )
-            ),
-        )  # fmt: skip
-    return made
+    return build(tmp_path_factory.mktemp("kernels"))
 
 
 @pytest.fixture
@@ -68,9 +30,6 @@ def device(tmp_path: Path) -> Iterator[TrialProcess]:
     made = TrialProcess(link_trial(load("native")), tmp_path, threads=2, l2_bytes=1 << 16)
     yield made
     made.close()
-
-
-EXPECTED = 2 * np.arange(COUNT, dtype=np.float32) + np.arange(COUNT, 2 * COUNT, dtype=np.float32)
 
 
 def test_a_kernel_gives_its_results_and_its_times(device: TrialProcess, kernels: dict[str, Built]) -> None:
@@ -85,9 +44,6 @@ def test_a_kernel_gives_its_results_and_its_times(device: TrialProcess, kernels:
     device.results(kernels["right"], LIMIT_S)
     swapped = device.compare(8, LIMIT_S)
     assert np.median(swapped.a) > 20 * np.median(swapped.b)
-
-
-OUTCOMES = {"wrong": "wrong", "partial": "wrong", "beyond": "wrong", "crash": "crashed", "refuses": "crashed", "right": "right"}
 
 
 def test_each_misfit_is_named_and_the_next_trial_goes_on(device: TrialProcess, kernels: dict[str, Built]) -> None:

@@ -154,6 +154,14 @@ def test_another_number_of_threads_is_better_than_nothing() -> None:
     assert tuned(both, two).choices("w") == (record(1).choice,)
 
 
+def test_a_modelled_record_yields_to_a_measured_one() -> None:
+    modelled = record(1, 0.5, how="modelled")
+    assert tuned([modelled], SETTING).choices("w") == (record(1).choice,)
+    assert tuned([modelled, record(2, 0.9)], SETTING).choices("w") == (record(2).choice,)
+    elsewhere = record(3, 0.9, setting=replace(SETTING, threads=2))
+    assert tuned([modelled, elsewhere], SETTING).choices("w") == (record(3).choice,)
+
+
 def test_targets_of_one_instruction_set_share_a_log() -> None:
     assert folder_name(load("arm64")) == folder_name(load("arm64-android")) == "aarch64-neon"
     assert folder_name(load("x86_64")) == "x86_64-avx2"

@@ -14,6 +14,9 @@ from edgevision.modelled import StepCost
 ENTRY = "__tvm_ffi_"
 """What the symbols of TVM's entry points begin with; the driver calls one for each step."""
 
+MARKED = "mark"
+"""The phase behind a mark (native/mark.h), which the bench program sets after each run."""
+
 RUNS = 3
 """Inferences in a trace: of the middle one, all is in its own phases."""
 
@@ -23,16 +26,16 @@ over 7x7, 70 % of a 13x13's. Code that was lost on the way would leave out nearl
 
 
 def steady(phases: Sequence[Phase], functions: Sequence[str]) -> Sequence[Phase]:
-    """The phases of the inference in the middle of `RUNS`, which calls ``functions`` in this order: the last phase holds what
-    the runtime does afterwards.
+    """The phases of the inference in the middle of `RUNS`, which calls ``functions`` in this order: the last one holds what the
+    runtime does afterwards, up to the mark that ends a run.
 
     Raises:
         DeviceError: the trace is not one of `RUNS` such inferences.
     """
-    found = phases[1 + len(functions) : 1 + 2 * len(functions)]
-    if len(phases) != 1 + RUNS * len(functions) or [p.symbol for p in found] != [ENTRY + name for name in functions]:
+    symbols = [*(ENTRY + name for name in functions), MARKED]
+    if [phase.symbol for phase in phases[1:]] != RUNS * symbols:
         raise DeviceError(f"the trace has {len(phases)} phases, not {RUNS} runs of {len(functions)} operators")
-    return found
+    return phases[1 + len(symbols) : 2 * len(symbols)]
 
 
 def price_steps(phases: Sequence[Phase], steps: Sequence[Step], cpu: str, *, caches: bool) -> tuple[StepCost, ...]:

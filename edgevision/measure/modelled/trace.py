@@ -43,12 +43,21 @@ class Phase:
         return sum(runs * len(block.code) for block, runs in self.runs.items())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """``phases`` of a program that ended well, and what it ``printed``."""
+
+    phases: tuple[Phase, ...]
+    printed: str
+
+
 def trace(
     command: Sequence[str], plugin: Path, *, cpu: str, prefix: str = "", caches: bool = False, timeout_s: float,
-    options: Sequence[str] = (),
-) -> list[Phase]:  # fmt: skip
+    options: Sequence[str] = (), text: str = "",
+) -> Trace:  # fmt: skip
     """Run ``command``, an AArch64 program of one thread, on an emulated ``cpu``; a phase begins where a function whose
-    symbol has ``prefix`` is entered. The same command gives the same counts. ``options`` go to qemu.
+    symbol has ``prefix`` is entered. The same command gives the same counts. ``options`` go to qemu, ``text`` to the
+    program's standard input.
 
     Raises:
         ToolchainError: no qemu that takes plugins.
@@ -62,14 +71,15 @@ def trace(
         arguments = [str(plugin), f"out={out}", *([f"phases={prefix}"] if prefix else []), *(["caches=on"] if caches else [])]
         counted = [emulator, "-cpu", cpu, *options, "-plugin", ",".join(arguments), *command]
         try:
-            done = subprocess.run(counted, capture_output=True, text=True, errors="replace", timeout=timeout_s)
+            done = subprocess.run(counted, input=text, capture_output=True, text=True, errors="replace", timeout=timeout_s)
         except subprocess.TimeoutExpired as error:
             raise DeviceError(f"{command[0]} ran for more than {timeout_s:g} s under {EMULATOR}") from error
         check_exit(command[0], f"under {EMULATOR}", done.returncode, done.stderr)
-        return _read(out.read_text().splitlines() if out.is_file() else [], command[0])
+        phases = _read(out.read_text().splitlines() if out.is_file() else [], command[0])
+        return Trace(phases=phases, printed=done.stdout)
 
 
-def _read(lines: Sequence[str], program: str) -> list[Phase]:
+def _read(lines: Sequence[str], program: str) -> tuple[Phase, ...]:
     if not lines or lines[-1] != "end":
         raise DeviceError(f"{program} ended before its instructions were counted")
     blocks: dict[str, Block] = {}
@@ -85,13 +95,13 @@ def _read(lines: Sequence[str], program: str) -> list[Phase]:
             blocks[number] = Block(address=int(address, 16), code=_words(code))
         else:
             counts[-1].append((kind, int(words[0])))
-    return [
+    return tuple(
         Phase(
             symbol=symbol, runs={blocks[number]: runs for number, runs in counted}, accesses=int(accesses),
             l1_misses=int(first), l2_misses=int(second),
         )
         for (symbol, accesses, first, second), counted in zip(heads, counts, strict=True)
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
 def _words(code: str) -> tuple[int, ...]:

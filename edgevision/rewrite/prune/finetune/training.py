@@ -120,6 +120,10 @@ def _prepare(run: Training) -> None:
         network.normalise(None if run.scratch else _calibration(run))
     if run.scratch:
         draw(network, run.recipe.seed)
+    # Depthwise layers take half the time or less in this layout (measured).
+    for each in (network, run.teacher):
+        if each is not None:
+            each.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _calibration(run: Training) -> Iterator[Tensor]:

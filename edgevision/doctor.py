@@ -57,7 +57,8 @@ def examine() -> tuple[Finding, ...]:
         *(_package(name, cost, "pip install 'edgevision[torch]'") for name, cost in _TORCH_PACKAGES.items()),
         *_emulators(),
         *_modelling(),
-        _adb(),
+        _client("ssh", "nothing runs on a board from here", "openssh-client"),
+        _client("adb", "nothing runs on a phone from here; the -bench executable can be copied there by hand", "adb"),
         _cache("cache of edgevision", cache.directory()),
         _cache("cache of zig", cache.zig_directory()),
     )
@@ -154,17 +155,12 @@ def _libc_package(emulated: target.Target) -> str:
     return names[emulated.arch]
 
 
-def _adb() -> Finding:
-    program = shutil.which("adb")
+def _client(name: str, cost: str, package: str) -> Finding:
+    """A program that leads to devices."""
+    program = shutil.which(name)
     if program:
-        return Finding(name="adb", found=True, detail=program)
-    return Finding(
-        name="adb",
-        found=False,
-        detail="not on the PATH",
-        cost="nothing runs on a phone from here; the -bench executable can be copied there by hand",
-        remedy="apt-get install adb",
-    )
+        return Finding(name=name, found=True, detail=program)
+    return Finding(name=name, found=False, detail="not on the PATH", cost=cost, remedy=f"apt-get install {package}")
 
 
 def _cache(name: str, folder: Path) -> Finding:

@@ -30,6 +30,7 @@ CAUSES = (
     ("device offline|still authorizing", "offline", "unplug it and plug it in again"),
     ("Connection refused", "connection refused", "see that adb over TCP is on (adb tcpip 5555) and that the port is right"),
     ("failed to connect|cannot connect|No route to host|unreachable|timed out", "not reachable", "see that it is on and reachable"),
+    ("only supports allocating a pty", "its Android is too old", "Android 7 and later tell a command's exit status"),
     ("No space left", NO_SPACE, "make room on its disk, or name another folder in its entry"),
     ("Permission denied|Read-only file system", "folder refused", "name a folder that the shell may write to, folder = ..."),
 )  # fmt: skip

@@ -22,7 +22,8 @@ from queue import SimpleQueue
 
 VERSION = 0x01000001  # since this one no checksums
 MOST = 1 << 18
-BANNER = b"device::ro.product.name=stand_in;ro.product.model=StandIn;ro.product.device=stand_in;features=shell_v2,cmd"
+FEATURES = os.environ.get("STAND_IN_FEATURES", "shell_v2,cmd")
+BANNER = f"device::ro.product.name=stand_in;ro.product.model=StandIn;ro.product.device=stand_in;features={FEATURES}".encode()
 TOKEN, SIGNATURE = 1, 2
 STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN = range(5)
 

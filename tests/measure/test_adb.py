@@ -83,14 +83,21 @@ def test_nothing_listens(phones: tuple[Phone, Phone], tmp_path: Path) -> None:
     assert raised.value.cause == "connection refused"
 
 
-def test_a_phone_that_does_not_trust_this_computer(phones: tuple[Phone, Phone], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("variable", "value", "cause"),
+    [
+        ("STAND_IN_TRUSTS", "nobody", "this computer is not authorized"),
+        ("STAND_IN_FEATURES", "cmd", "its Android is too old"),
+    ],
+)
+def test_a_phone_that_is_no_use(variable: str, value: str, cause: str, phones: tuple[Phone, Phone], tmp_path: Path) -> None:
     with (
-        adb_phone(tmp_path / "shy", {"STAND_IN_TRUSTS": "nobody"}) as shy,
+        adb_phone(tmp_path / "phone", {variable: value}) as phone,
         pytest.raises(LostDeviceError) as raised,
-        reached(shy, tmp_path / "folder").open(),
+        reached(phone, tmp_path / "folder").open(),
     ):
         pass
-    assert raised.value.cause == "this computer is not authorized"
+    assert raised.value.cause == cause
 
 
 def test_a_phone_that_is_switched_off(phones: tuple[Phone, Phone], tmp_path: Path) -> None:

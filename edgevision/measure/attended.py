@@ -130,7 +130,7 @@ class Attended:
         here = self._hello(file)
         right = [f"{program} {value}" for program, value in digests(script).items()]
         if here.script not in right:
-            part = f"{here.folder}/.{self._id}"
+            part = f"{here.folder}/{file}.part"
             ended = self._send(SCRIPT, part, f"cat >{shlex.quote(part)}", doing)
             moved = self._call(f"mv {shlex.quote(part)} {shlex.quote(f'{here.folder}/{file}')}", doing)
             here = self._hello(file)

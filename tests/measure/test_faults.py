@@ -214,6 +214,19 @@ def test_bytes_that_change_on_the_way(benched: Benched, tmp_path: Path, monkeypa
     assert raised.value.cause == "garbled output"
 
 
+def test_files_that_change_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools, file = tmp_path / "bin", tmp_path / "file"
+    tools.mkdir()
+    file.write_text("right\n" * 1000)
+    (tools / "cat").write_text(f'#!/bin/sh\n{shutil.which("cat")} "$@" | sed s/right/wrong/\n')
+    (tools / "cat").chmod(0o755)
+    with board("local", tmp_path) as device, pytest.raises(LostDeviceError) as raised, device.transport(QUICK).open() as workspace:
+        monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+        workspace.push(file)
+    assert raised.value.cause == "files arrive changed"
+    assert not [*(device.folder / "store").iterdir()] and device.is_clean()
+
+
 def test_a_clock_that_is_set_is_noted_and_changes_no_figure(
     benched: Benched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

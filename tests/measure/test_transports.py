@@ -119,6 +119,24 @@ def test_the_second_waits_and_is_told_for_whom(device: Board) -> None:
     assert device.is_clean()
 
 
+def test_many_at_once_are_one_at_a_time(tmp_path: Path) -> None:
+    """Each makes the same folder and removes it: two at a time would fail."""
+    ran: list[int] = []
+    command = ["sh", "-c", f"mkdir {tmp_path}/mine && sleep 0.1 && rmdir {tmp_path}/mine"]
+
+    def use() -> None:
+        with device.transport(QUICK).open() as workspace:
+            ran.append(workspace.run(command, timeout_s=20).status)
+
+    with board("local", tmp_path) as device:
+        threads = [threading.Thread(target=use) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert ran == [0] * 6
+
+
 def test_waiting_has_an_end(device: Board) -> None:
     with (
         device.transport(QUICK).open(),

@@ -47,6 +47,9 @@ STRIPS = (0, 2, 4, 8, 16)
 DEFAULT_STRIP = 16
 """Rows. Over the 35 depthwise layers of MobileNetV2 and GhostNet, Zen 5, cold caches: 16 take 0.80 of the time without strips,
 8 0.84, 4 0.86, 2 0.87, all rows 0.85."""
+LINE_BYTES = 64
+"""A vector of less than half a line is left out of strips: each line would come as often as it holds vectors. MobileNetV2 on NEON,
+modelled with caches (tune/modelled.py): 112x112x96, stride 2, takes 0.40 of the cycles without strips, other layers 0.83 to 0.88."""
 
 UNROLLED_COLUMNS = 7
 """Kernels up to this wide are unrolled along x; wider ones would only make the code long."""
@@ -115,13 +118,14 @@ def space(workload: Workload, target: Target) -> tuple[dict[str, int], ...]:
 
 
 def default(g: Geometry, target: Target) -> dict[str, int]:
-    """As many columns as registers allow, and strips of `DEFAULT_STRIP` rows."""
+    """As many columns as registers allow, and strips of `DEFAULT_STRIP` rows where a vector is half a line or more."""
     low, high = _inner_columns(g)
     budget = target.vector_registers - g.kw - 2 if g.kw <= UNROLLED_COLUMNS else target.vector_registers // 2
     tile = max(1, min(high - low, budget // 2, 8))
     while tile > 4 and (high - low) % tile:
         tile -= 1
-    return {"tile": tile, "strip": min(DEFAULT_STRIP, g.ho), "width": lanes(g.co, target.vector_bits // 32)[0].width}
+    strip = min(DEFAULT_STRIP, g.ho) if target.vector_bits // 8 >= LINE_BYTES // 2 else 0
+    return {"tile": tile, "strip": strip, "width": lanes(g.co, target.vector_bits // 32)[0].width}
 
 
 def _takes(workload: Workload) -> Geometry | None:

@@ -95,7 +95,7 @@ def _next(done: int, plan: Plan, block_s: float, left_s: float) -> int:
     if done == 0:
         return 1
     wanted = plan.first - 1 if done == 1 else max(1, round(done * (plan.growth - 1)))
-    return min(wanted, int(left_s / block_s))
+    return max(0, min(wanted, int(left_s / block_s)))
 
 
 class _Corner:

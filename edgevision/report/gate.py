@@ -182,7 +182,7 @@ def at_most(what: str, measured: float | None, limit: float, unit: Unit, absent:
 def modelled(what: str, baseline: float, candidate: float, allow: float) -> Check:
     """The same code gives the same figure, so one look decides."""
     ratio = candidate / baseline - 1
-    decision: Decision = "PASS" if ratio <= allow else "FAIL"
+    decision: Decision = "PASS" if candidate <= baseline * (1 + allow) else "FAIL"
     reason = f"{what} {change(ratio)} against the baseline's ({baseline:,.0f} to {candidate:,.0f}), allowed {change(allow)}"
     return Check(what=what, decision=decision, reason=reason, measured=ratio, limit=allow, unit="change")
 

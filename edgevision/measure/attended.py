@@ -88,7 +88,7 @@ class Attended:
         self._folder = self._lock = self._script = ""
         self._info = DeviceInfo(name=site.device, cpu="", cores=0, transport=site.transport)
         self._keeper: Keeper | None = None
-        self._kept: set[str] = set()
+        self._pushed: dict[str, str] = {}  # place there -> name here
 
     @property
     def info(self) -> DeviceInfo:
@@ -165,10 +165,10 @@ class Attended:
         known = digests(content)
         name = f"{max(1, -(-len(content) // 1024))}-{known['sha256sum']}"
         there = f"{self._folder}/store/{name}"
-        if name in self._kept:
+        if there in self._pushed:
             return there
         if self._reply(doing, "check", name) in [list(each) for each in known.items()]:
-            self._kept.add(name)
+            self._pushed[there] = path.name
             return there
         cause = Cause(what="files arrive changed", then="see its cable, its disk and its memory")
         for _ in range(2):
@@ -176,7 +176,7 @@ class Attended:
             bound = str(self._terms.store_bytes >> 10)
             kept = self._reply(doing, "keep", name, *known.values(), bound)
             if kept == ["kept"]:
-                self._kept.add(name)
+                self._pushed[there] = path.name
                 return there
             cause = self._full_or(sent.stderr, _kib(kept[-1:]), cause.what, len(content))
             if cause.what == NO_SPACE:
@@ -187,7 +187,8 @@ class Attended:
         self, command: Sequence[str], *, timeout_s: float, variables: Mapping[str, str] = NO_VARIABLES, text: str = ""
     ) -> Ran:
         """See `edgevision.measure.transport.Workspace`."""
-        doing, nonce, feed = f"running {Path(command[0]).name}", secrets.token_hex(8), "/dev/null"
+        program = self._pushed.get(command[0], Path(command[0]).name)
+        doing, nonce, feed = f"running {program}", secrets.token_hex(8), "/dev/null"
         if text:
             feed = f"in.{nonce}"
             with tempfile.NamedTemporaryFile() as file:

@@ -129,6 +129,16 @@ def test_a_figure_from_a_device(target: str, name: str, desk: Desk, command: Com
     assert f"{name}: warming up" in progress
 
 
+@pytest.mark.qemu
+@pytest.mark.large
+@pytest.mark.parametrize(("target", "name"), [case for case in CASES if "pretend" not in case.values])
+def test_the_gate_over_a_device(target: str, name: str, desk: Desk, command: Command) -> None:
+    """An artifact beside itself, with room for any noise."""
+    library = desk.libraries[target]
+    out, _ = command("check", "--baseline", library, library, "--device", name, "--allow", "100%", "--limit", 30)
+    assert "PASS" in out
+
+
 def test_tables(desk: Desk, command: Command) -> None:
     out, _ = command("bench", desk.libraries["x86_64"], "--device", "here", "--seconds", 0.2, "--top", 2)
     assert "cold start" in out and "the 2 longest of 6 operators" in out

@@ -165,13 +165,14 @@ def test_a_program_that_is_killed(device: Board, benched: Benched, tmp_path: Pat
     killed = bench_that(tmp_path, benched, "kill -9 $$")
     with pytest.raises(LostDeviceError) as raised:
         time_on(device.transport(QUICK), killed.artifact, SHORT)
+    assert raised.value.doing == "running script-bench"
     assert raised.value.cause == "killed by SIGKILL" and device.is_clean()
 
 
 def test_a_program_that_hangs(device: Board, benched: Benched, tmp_path: Path) -> None:
     hangs = bench_that(tmp_path, benched, "case $* in *profile*) sleep 310 ;; esac; exec $REAL $*")
     plan = replace(SHORT, patience=2.0)
-    with pytest.raises(LostDeviceError, match="timed out after") as raised:
+    with pytest.raises(LostDeviceError, match="timed out after .* s while running script-bench") as raised:
         time_on(device.transport(QUICK), hangs.artifact, plan)
     assert raised.value.cause.startswith("timed out after") and device.is_clean(), device.left()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgevision import target as targets
 from edgevision.artifact import Step
-from edgevision.errors import InputError
+from edgevision.errors import CpuOnlyError, InputError
 from edgevision.link import package, toolchain
 from edgevision.lower.phases import lower
 from edgevision.measure.modelled.mca import CPUS
@@ -64,6 +64,8 @@ def cost(
 
 
 def _check(target: Target, cpus: Sequence[str]) -> None:
+    if target.is_device:
+        raise CpuOnlyError("`edgevision cost`", target.name, target.kind)
     if target.arch != "aarch64":
         raise InputError(f"only code for 64-bit ARM has a modelled cost; target {target.name} is {target.arch}: try arm64")
     unknown = [cpu for cpu in cpus if cpu not in CPUS]

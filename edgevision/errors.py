@@ -111,6 +111,14 @@ class UnsupportedOperatorError(UnsupportedError):
         )
 
 
+class CpuOnlyError(UnsupportedError):
+    """Something that is done for CPUs, asked of a target whose kernels run on another device."""
+
+    def __init__(self, what: str, target: str, kind: str) -> None:
+        self.what, self.target, self.kind = what, target, kind
+        super().__init__(f"{what} is for CPUs; the kernels of target {target} run on {kind} devices: choose a CPU's target")
+
+
 # --- exit 4: device or toolchain -------------------------------------------------------------------------------------
 
 

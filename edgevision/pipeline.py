@@ -19,7 +19,7 @@ from edgevision import ingest
 from edgevision import target as targets
 from edgevision.artifact import Artifact
 from edgevision.divergence import explain
-from edgevision.errors import OutputFolderError, VerificationError
+from edgevision.errors import CpuOnlyError, OutputFolderError, VerificationError
 from edgevision.link import package, toolchain
 from edgevision.lower.phases import check, lower
 from edgevision.measure import emulator, verify
@@ -208,6 +208,8 @@ def _compile_for(
 def scheduled_for(program: Program, target: Target, model: Model, options: Options, progress: Progress) -> Program:
     """By the tuning logs where they know a workload, else by default; devices have no logs."""
     if target.is_device:
+        if options.tune:
+            raise CpuOnlyError("--tune", target.name, target.kind)
         return schedule_for_device(program, target)
     if options.tune:
         settings = tuner.Options(
@@ -248,6 +250,8 @@ def tune_model(
     options = options or Options()
     settings = settings or tuner.Options(budget=Budget(seconds=600.0))
     target = targets.load(name, cpu=options.cpu, features=options.features, cores=options.cores)
+    if target.is_device:
+        raise CpuOnlyError("`edgevision tune`", target.name, target.kind)
     tuner.check(target, settings)
     progress("reading the model")
     model = read(source, options)

@@ -45,11 +45,14 @@ class Description:
     steps: int
 
 
-def load(path: Path | str, *, threads: int = 0, cores: Sequence[int] | None = None) -> LoadedModel:
+def load(
+    path: Path | str, *, threads: int = 0, cores: Sequence[int] | None = None, cache_directory: Path | str | None = None
+) -> LoadedModel:
     """Open the artifact at ``path``.
 
     ``threads``: how many compute one run, the caller's included; 0 takes one a core this process may use, at most what
-    the model was compiled for. ``cores``: pin thread i to core ``cores[i % len(cores)]`` while it runs.
+    the model was compiled for. ``cores``: pin thread i to core ``cores[i % len(cores)]`` while it runs. ``cache_directory``: an
+    existing folder that keeps what a GPU's driver compiles, for artifacts that run on one.
     The file's contents are those of now: what is written to ``path`` later is not seen, and does no harm.
 
     Raises:
@@ -58,7 +61,8 @@ def load(path: Path | str, *, threads: int = 0, cores: Sequence[int] | None = No
     """
     if threads < 0:
         raise InputError(f"threads is {threads}; give a number of threads, or 0 for one a core")
-    return LoadedModel(shared_object.load(Path(path)), threads, tuple(cores) if cores else None)
+    folder = Path(cache_directory) if cache_directory else None
+    return LoadedModel(shared_object.load(Path(path)), threads, tuple(cores) if cores else None, folder)
 
 
 class LoadedModel:
@@ -69,8 +73,10 @@ class LoadedModel:
     Callers beyond that wait their turn.
     """
 
-    def __init__(self, library: SharedObject, threads: int, cores: tuple[int, ...] | None) -> None:
-        self._sessions = SessionPool(library, threads, cores)
+    def __init__(
+        self, library: SharedObject, threads: int, cores: tuple[int, ...] | None, cache_directory: Path | None = None
+    ) -> None:
+        self._sessions = SessionPool(library, threads, cores, cache_directory)
         self._release = weakref.finalize(self, self._sessions.close)
         self._release.atexit = False  # daemon threads may still be running it; the system frees everything
         self.model = describe(library)
@@ -152,10 +158,12 @@ class BoundArrays:
 class SessionPool:
     """The sessions of one loaded model: idle ones are kept, none more than ``limit`` exist."""
 
-    def __init__(self, library: SharedObject, threads: int, cores: tuple[int, ...] | None) -> None:
+    def __init__(
+        self, library: SharedObject, threads: int, cores: tuple[int, ...] | None, cache_directory: Path | None = None
+    ) -> None:
         self._library: SharedObject | None = library
-        self._cores = cores
-        self._idle = [library.create(threads, cores)]
+        self._cores, self._cache_directory = cores, cache_directory
+        self._idle = [library.create(threads, cores, cache_directory)]
         self._made = 1
         self.threads = self._idle[0].threads
         self._limit = 1 if cores else max(1, len(os.sched_getaffinity(0)) // self.threads)
@@ -175,7 +183,7 @@ class SessionPool:
     def fresh(self) -> Iterator[Session]:
         """A new session in place of one of the pool's: what is switched on in it leaves no trace."""
         with self.borrowed():
-            session = self._open().create(self.threads, self._cores)
+            session = self._open().create(self.threads, self._cores, self._cache_directory)
             try:
                 yield session
             finally:
@@ -202,7 +210,7 @@ class SessionPool:
             library = self._open()
             if self._idle:
                 return self._idle.pop()
-            session = library.create(self.threads, self._cores)
+            session = library.create(self.threads, self._cores, self._cache_directory)
             self._made += 1
             return session
 

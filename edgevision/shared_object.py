@@ -68,6 +68,7 @@ class EvOptions(ctypes.Structure):
         ("threads", ctypes.c_int32),
         ("cores", ctypes.POINTER(ctypes.c_int32)),
         ("n_cores", ctypes.c_int32),
+        ("cache_directory", ctypes.c_char_p),
     )
 
 
@@ -117,20 +118,24 @@ class SharedObject:
         self._api = _api(loaded, path)
         self.model: EvModel = self._api.describe().contents
 
-    def create(self, threads: int, cores: Sequence[int] | None) -> Session:
-        """A session of ``threads`` threads (0: the artifact's choice), pinned to ``cores``."""
-        return Session(self, self._api, threads, cores)
+    def create(self, threads: int, cores: Sequence[int] | None, cache_directory: Path | None = None) -> Session:
+        """A session of ``threads`` threads (0: the artifact's choice), pinned to ``cores``; ``cache_directory`` keeps what a GPU's
+        driver compiles."""
+        return Session(self, self._api, threads, cores, cache_directory)
 
 
 class Session:
     """One arena and its worker threads; for one caller at a time."""
 
-    def __init__(self, library: SharedObject, api: Any, threads: int, cores: Sequence[int] | None) -> None:
+    def __init__(
+        self, library: SharedObject, api: Any, threads: int, cores: Sequence[int] | None, cache_directory: Path | None = None
+    ) -> None:
         self._library, self._api = library, api
         self._cores = (ctypes.c_int32 * len(cores))(*cores) if cores else None
         self._handle = Handle()
         self._error = EvError()
-        options = EvOptions(ctypes.sizeof(EvOptions), threads, self._cores, len(cores) if cores else 0)
+        folder = os.fsencode(cache_directory) if cache_directory else None
+        options = EvOptions(ctypes.sizeof(EvOptions), threads, self._cores, len(cores) if cores else 0, folder)
         self._check(api.create(ctypes.byref(options), ctypes.byref(self._handle), ctypes.byref(self._error)))
 
     def run(self, inputs: Any, outputs: Any) -> None:

@@ -78,6 +78,8 @@ typedef struct {
     const int32_t *cores;  /* pin thread i to core cores[i % n_cores]; NULL: leave it to the system. The caller's own thread, which
                               is thread 0, is pinned during run() and restored after it. The array is copied. */
     int32_t n_cores;
+    const char *cache_directory; /* of a network for a GPU: an existing folder that keeps its compiled kernels between processes; NULL:
+                                    the driver compiles them for every session. A damaged or foreign file there is not used. */
 } ev_options;
 
 typedef struct {

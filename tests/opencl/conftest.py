@@ -67,9 +67,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def on_fake(program: Callable[[str], Path]) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs sessions of an artifact on the fake driver, which fails in the way that is asked for."""
 
-    def run(library: Path, count: int, *words: str, fails: str = "") -> subprocess.CompletedProcess[str]:
+    def run(library: Path, count: int, *words: str, fails: str = "", **more: str) -> subprocess.CompletedProcess[str]:
         cycles = program("opencl")
-        environment = {**os.environ, "LD_LIBRARY_PATH": str(cycles.parent), "EV_FAKE_OPENCL": fails}
+        environment = {**os.environ, "LD_LIBRARY_PATH": str(cycles.parent), "EV_FAKE_OPENCL": fails, **more}
         command = [cycles, library, str(count), *words]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 

@@ -1,4 +1,4 @@
-/* cycles ARTIFACT COUNT [profile]: opens the artifact, then makes, runs and destroys COUNT sessions; prints what create said. */
+/* cycles ARTIFACT COUNT [profile]: $EV_CACHE names the folder of compiled kernels, if any. Opens the artifact, then makes, runs and destroys COUNT sessions; prints what create said. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +26,8 @@ int main(int count, char **words) {
     for (int cycle = 0; cycle < atoi(words[2]); cycle++) {
         ev_error error = {0};
         ev_session *session = NULL;
-        int status = api->create(NULL, &session, &error);
+        const ev_options options = {.struct_size = sizeof options, .cache_directory = getenv("EV_CACHE")};
+        int status = api->create(&options, &session, &error);
         if (status != EV_OK) return failed("create", status, &error);
         ev_step steps[1024];
         size_t timed = 0;

@@ -28,7 +28,7 @@ typedef struct object {
     uint64_t flags;
     unsigned char *content;
     char *text; /* of a program; of a kernel: its name */
-    bool built;
+    bool built, from_binary;
     int n_arguments;
     size_t group;
     struct object *arguments[MOST_ARGUMENTS];
@@ -36,7 +36,7 @@ typedef struct object {
     bool times;     /* of a queue */
 } object;
 
-static int alive[KINDS], made[KINDS];
+static int alive[KINDS], made[KINDS], taken_binaries, compiled;
 static int platform_, device_;
 
 static void refuse(const char *function, const char *why) {
@@ -54,7 +54,7 @@ static bool asked(const char *failure) {
 __attribute__((destructor)) static void report(void) {
     fprintf(stderr, "fake OpenCL:");
     for (int kind = 0; kind < KINDS; kind++) fprintf(stderr, " %s %d-%d", NAMES[kind], made[kind], made[kind] - alive[kind]);
-    fprintf(stderr, "\n");
+    fprintf(stderr, "\ncompiled: %d, binaries: %d\n", compiled, taken_binaries);
 }
 
 static object *live(void *handle, int kind) {
@@ -124,8 +124,10 @@ EXPORT cl_int clGetDeviceInfo(void *device, cl_uint which, size_t bytes, void *i
         case 0x1010: value = asked("small-buffers") ? 64 : 1u << 30; break;
         case 0x1019: value = asked("wide-alignment") ? 8 * 4096 : 8 * ALIGNMENT, wide = 4; break;
         case 0x102B:
-            EXPECT(bytes > 5);
-            memcpy(into, "fake", 5);
+        case 0x102D:
+        case 0x102F:
+            EXPECT(bytes > 16);
+            strcpy(into, which == 0x102D && getenv("EV_FAKE_DRIVER") ? getenv("EV_FAKE_DRIVER") : "fake");
             return 0;
         default: return -30;
     }
@@ -202,10 +204,49 @@ EXPORT void *clCreateProgramWithSource(void *context, cl_uint count, const char 
     return program;
 }
 
+/* A "binary" is the source behind a mark. */
+static const char MARK[] = "fake binary:";
+
+EXPORT cl_int clGetProgramInfo(void *program, cl_uint which, size_t bytes, void *into, size_t *size) {
+    const object *o = live(program, PROGRAM);
+    const size_t length = sizeof MARK - 1 + strlen(o->text);
+    EXPECT(o->built && into && !size);
+    if (asked("no-binary")) return -6;
+    if (which == 0x1165) {
+        EXPECT(bytes == sizeof(size_t));
+        memcpy(into, &length, sizeof length);
+        return 0;
+    }
+    EXPECT(which == 0x1166 && bytes == sizeof(void *));
+    unsigned char *place = *(unsigned char **)into;
+    memcpy(place, MARK, sizeof MARK - 1);
+    memcpy(place + sizeof MARK - 1, o->text, strlen(o->text));
+    return 0;
+}
+
+EXPORT void *clCreateProgramWithBinary(
+    void *context, cl_uint count, void *const *devices, const size_t *sizes, const unsigned char **binaries, cl_int *taken, cl_int *status
+) {
+    EXPECT(count == 1 && devices[0] == &device_ && sizes[0] > sizeof MARK && taken && status);
+    EXPECT(memcmp(binaries[0], MARK, sizeof MARK - 1) == 0);
+    *taken = 0;
+    *status = 0;
+    if (asked("binary-refused")) *taken = *status = -42;
+    if (asked("binary-refused")) return NULL;
+    if (asked("binary-foreign")) *taken = -42;
+    object *program = make(PROGRAM, live(context, CONTEXT));
+    program->text = strndup((const char *)binaries[0] + sizeof MARK - 1, sizes[0] - (sizeof MARK - 1));
+    program->from_binary = true;
+    taken_binaries++;
+    return program;
+}
+
 EXPORT cl_int clBuildProgram(void *program, cl_uint count, void *const *devices, const char *options, void *notify, void *user) {
     object *o = live(program, PROGRAM);
     EXPECT(count == 1 && devices[0] == &device_ && options && strstr(options, "-cl-std=CL1.2") && !notify && !user);
     if (asked("build") || asked("build-silent")) return -11;
+    if (o->from_binary && asked("binary-build")) return -11;
+    if (!o->from_binary) compiled++;
     o->built = true;
     return 0;
 }

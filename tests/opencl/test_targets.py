@@ -10,9 +10,11 @@ import onnx
 import pytest
 
 from edgevision import target
+from edgevision.costing import cost
+from edgevision.errors import CpuOnlyError
 from edgevision.link import elf
 from edgevision.measure.emulator import BIONIC_LIBRARIES
-from edgevision.pipeline import Options, compile_model
+from edgevision.pipeline import Options, compile_model, tune_model
 from tests.opencl import networks
 from tests.opencl.test_sessions import counted
 
@@ -69,3 +71,14 @@ def test_a_work_item_keeps_what_sixteen_vectors_of_four_hold(name):
     chosen = target.load(name)
     assert (chosen.kind, chosen.arch, chosen.vector_bits) == ("opencl", "aarch64", 128)
     assert chosen.os == ("linux" if name.endswith("-linux") else "android")
+
+
+def test_what_is_for_cpus_is_refused(tmp_path):
+    onnx.save(networks.tiny(), tmp_path / "tiny.onnx")
+    with pytest.raises(CpuOnlyError, match="`edgevision tune` is for CPUs; the kernels of target opencl run on opencl devices"):
+        tune_model(tmp_path / "tiny.onnx", "opencl")
+    with pytest.raises(CpuOnlyError, match="--tune is for CPUs"):
+        compile_model(tmp_path / "tiny.onnx", ("opencl",), Options(output=tmp_path / "out", tune=1))
+    with pytest.raises(CpuOnlyError, match="`edgevision cost` is for CPUs") as refusal:
+        cost(tmp_path / "tiny.onnx", "opencl-mali-linux")
+    assert refusal.value.exit_code == 3

@@ -48,8 +48,9 @@ DEFAULT_STRIP = 16
 """Rows. Over the 35 depthwise layers of MobileNetV2 and GhostNet, Zen 5, cold caches: 16 take 0.80 of the time without strips,
 8 0.84, 4 0.86, 2 0.87, all rows 0.85."""
 LINE_BYTES = 64
-"""A vector of less than half a line is left out of strips: each line would come as often as it holds vectors. MobileNetV2 on NEON,
-modelled with caches (tune/modelled.py): 112x112x96, stride 2, takes 0.40 of the cycles without strips, other layers 0.83 to 0.88."""
+"""A vector of less than half a line goes without strips: each line would come as often as it holds vectors. MobileNetV2 on
+NEON, modelled with caches (tune/modelled.py): 112x112x96, stride 2, takes 0.40 of the cycles without strips, others 0.83 to
+0.88."""
 
 UNROLLED_COLUMNS = 7
 """Kernels up to this wide are unrolled along x; wider ones would only make the code long."""

@@ -18,6 +18,7 @@ import random
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import ceil
 from pathlib import Path
 from statistics import mean, median
@@ -163,11 +164,14 @@ def simulate(lines: Sequence[dict[str, Any]], shift: float, seed: int, plan: Pla
     blocks: list[Block] = []
     elapsed_s, wanted = START_S, 1
     while True:
-        for _ in range(wanted):
-            block, took_s = next(source)
+        late = False
+        for block, took_s in islice(source, wanted):
+            late = elapsed_s + took_s > plan.limit_s
+            if late:
+                break
             elapsed_s += took_s
             blocks.append(shifted(block, shift, swapped=random_.random() < 0.5))
-        if gate.look(blocks, min(elapsed_s, plan.limit_s)):
+        if gate.look(blocks, plan.limit_s if late else elapsed_s):
             return Simulated(decision=gate.checks[0].decision, seconds=elapsed_s)
         wanted = plan.first - 1 if len(blocks) == 1 else max(1, round(len(blocks) * (plan.growth - 1)))
 

@@ -17,9 +17,12 @@ from edgevision.bout import Block, Bout, throttled
 from edgevision.errors import DeviceError
 from edgevision.latency import DeviceInfo
 from edgevision.measure import bout as bouts
+from edgevision.measure.attended import TERMS
 from edgevision.measure.bout import SCRIPT, Plan, alternate
 from edgevision.measure.local_transport import LocalTransport
 from edgevision.measure.transport import LostDeviceError, Ran
+from edgevision.report.gate import Gate, Terms
+from tests.measure.boards import FAR, board
 from tests.measure.conftest import Benched
 from tests.report.bouts import telemetry
 
@@ -49,6 +52,17 @@ def test_a_bout_on_this_machine(benched: Benched, machine: LocalTransport) -> No
     assert [name for name, _ in profile.steps_us] == ["smooth", "scores", "bright"]
     assert profile.cold_start_ns > 0 and profile.peak_bytes is not None and profile.peak_bytes < 8_000_000
     assert len(found.looks) == 3
+
+
+@pytest.mark.parametrize("kind", FAR)
+def test_a_bout_far_away(benched: Benched, tmp_path: Path, kind: str) -> None:
+    """Over a real ssh server and the real adb client: the same script, judged by the same gate."""
+    gate = Gate(terms=Terms(allow=0.5, limit_s=60.0))
+    with board(kind, tmp_path) as far:
+        found = alternate(far.transport(TERMS), benched.artifact, benched.artifact, QUICK, gate.look)
+    assert len(found.blocks) >= 13 and not any(block.clock for block in found.blocks)
+    assert all(benched.is_right(start.ns / 1e6) for block in found.blocks for start in block.starts)
+    assert gate.checks[0].decision != "FAIL" and found.device.transport == kind
 
 
 def test_the_script_is_one_for_any_shell() -> None:

@@ -30,9 +30,10 @@ from edgevision.rewrite.prune.widths import width_table
 
 SHARE = 0.5
 TEACHER = {"lr": 0.15, "weight_decay": 1e-4, "shift": 1}
-STUDENT = {"lr": 0.1, "weight_decay": 1e-4, "shift": 1}
+STUDENT = {"lr": 0.1, "shift": 1}
 TEACHER_EPOCHS = {"ghostnet": 6, "mobilenetv3": 10}
 BATCH = 128
+WEIGHT_DECAY = 1e-4
 METHODS = ("l1", "uniform", "taylor", "scratch", "random", "torch-pruning")
 """l1, taylor, random: pruned by that importance and fine-tuned. uniform: by l1, the same share of every layer.
 scratch: the architecture of l1 with fresh weights. torch-pruning: its group magnitude importance, within layers or across
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=2, help="of every student")
     parser.add_argument("--batch", type=int, default=BATCH, help="of every student")
+    parser.add_argument("--weight-decay", type=float, default=WEIGHT_DECAY, help="of every student")
     parser.add_argument("--table", action="store_true", help="print what is there, train nothing")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +61,12 @@ def main() -> None:
             for name in given.networks.split(","):
                 for method in given.methods.split(","):
                     student(name, method, seed, given, rows)
-    print("\n".join(table(rows.all(), given.epochs, given.batch)))
+    how = {"epochs": given.epochs, "batch": given.batch, "weight_decay": given.weight_decay}
+    print("\n".join(table(rows.all(), how)))
+
+
+FORMERLY = {"batch": BATCH, "weight_decay": WEIGHT_DECAY}
+"""Of rows that were made before these were written into them."""
 
 
 class Rows:
@@ -72,7 +79,7 @@ class Rows:
         return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
 
     def has(self, **key: object) -> bool:
-        return any(all(row.get(name, BATCH) == value for name, value in key.items()) for row in self.all())
+        return any(all({**FORMERLY, **row}.get(name) == value for name, value in key.items()) for row in self.all())
 
     def add(self, row: dict[str, Any]) -> None:
         with self.path.open("a") as file:
@@ -96,13 +103,15 @@ def teacher_path(name: str, folder: Path) -> Path:
 
 def student(name: str, method: str, seed: int, given: argparse.Namespace, rows: Rows) -> None:
     """Prune, train, append a row."""
-    key = {"network": name, "method": method, "seed": seed, "epochs": given.epochs, "batch": given.batch}
+    how = {"epochs": given.epochs, "batch": given.batch, "weight_decay": given.weight_decay}
+    key = {"network": name, "method": method, "seed": seed, **how}
     if rows.has(**key):
         return
-    pruned = given.folder / f"{name}.{method}.{seed}.{given.epochs}.{given.batch}.pruned.onnx"
+    stem = ".".join(map(str, (name, method, seed, *how.values())))
+    pruned = given.folder / f"{stem}.pruned.onnx"
     PRUNERS.get(method, by_importance)(teacher_path(name, given.folder), pruned, method, seed, given)
-    recipe = Recipe(epochs=given.epochs, batch=given.batch, seed=seed, **STUDENT)  # type: ignore[arg-type]
-    output = given.folder / f"{name}.{method}.{seed}.{given.epochs}.{given.batch}.onnx"
+    recipe = Recipe(seed=seed, **how, **STUDENT)  # type: ignore[arg-type]
+    output = given.folder / f"{stem}.onnx"
     rows.add(trained(pruned, output, key, given, recipe, teacher=teacher_path(name, given.folder), scratch=method == "scratch"))
 
 
@@ -153,7 +162,7 @@ def run(module: str, *words: object) -> None:
                    env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"})  # fmt: skip
 
 
-def table(rows: list[dict[str, Any]], epochs: int, batch: int) -> Iterator[str]:
+def table(rows: list[dict[str, Any]], how: dict[str, Any]) -> Iterator[str]:
     """Markdown: mean accuracy of the seeds, the least and the highest, and what it lost against the teacher."""
     yield "| network | how | seeds | MACs | parameters | top-1 | lost | odd widths |"
     yield "|---|---|---|---|---|---|---|---|"
@@ -161,7 +170,7 @@ def table(rows: list[dict[str, Any]], epochs: int, batch: int) -> Iterator[str]:
         (teacher,) = [row for row in rows if row["network"] == name and row["method"] == "teacher"] or [None]
         for method in ("teacher", *METHODS):
             same = [row for row in rows if (row["network"], row["method"]) == (name, method)]
-            mine = [row for row in same if row is teacher or (row["epochs"], row.get("batch", BATCH)) == (epochs, batch)]
+            mine = [row for row in same if row is teacher or how.items() <= {**FORMERLY, **row}.items()]
             if not mine or teacher is None:
                 continue
             tops = [100 * row["correct"] / row["images"] for row in mine]

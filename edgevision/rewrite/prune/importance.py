@@ -1,6 +1,7 @@
 """Importance: how much a channel matters, from the filters that make it.
 
-An importance is a plain function `Filters -> one number a filter`, larger means more important; `prune` takes any. The
+An importance is a plain function `Filters -> one number a filter`, larger means more important; `prune` takes any. What is 0
+or less counts as next to nothing where global selection compares layers; within a layer the order is the function's. The
 score of a class is the mean over its filters, each divided by its layer's mean, so that layers compare.
 
     l1, l2   sum |w|, sqrt(sum w^2) of a filter                          Li et al., arXiv 1608.08710

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgevision.errors import ToolchainError
-from edgevision.latency import How
 from edgevision.measure import bounded_call
-from edgevision.measure.attended import TERMS, Site, Terms, attended, say_nothing
+from edgevision.measure.attended import attended
 from edgevision.measure.line import NO_SPACE, Cause, first
+from edgevision.measure.reached import Reached
 from edgevision.measure.transport import LostDeviceError, Workspace
 
 FOLDER = "/data/local/tmp/edgevision"
@@ -37,23 +37,13 @@ CAUSES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AdbTransport:
+class AdbTransport(Reached):
     """``serial`` as `adb devices` lists it; or ``address`` and ``port`` of adb over TCP; neither: the only device there is."""
 
-    name: str
     serial: str = ""
     address: str = ""
     port: int = 0
     folder: str = FOLDER
-    lock: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    cores: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    terms: Terms = TERMS
-    told: Callable[[str], None] = say_nothing
-
-    @property
-    def how(self) -> How:
-        return "measured"
 
     @contextmanager
     def open(self) -> Iterator[Workspace]:
@@ -63,10 +53,7 @@ class AdbTransport:
         with STARTING:
             self._ask("start-server")
         serial = self._connected() if self.address else self.serial
-        site = Site(
-            device=self.name, transport="adb", lock=self.lock or f"{self.folder}/lock", environment=self.environment,
-            terms=self.terms, told=self.told,
-        )  # fmt: skip
+        site = self.site("adb", lock=f"{self.folder}/lock")
         with attended(AdbLine(folder=self.folder, serial=serial), site) as session:
             yield session
 

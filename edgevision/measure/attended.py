@@ -97,7 +97,7 @@ class Attended:
     @property
     def folder(self) -> str:
         """Where this session's commands run."""
-        return f"{self._folder}/work/{self._id}"
+        return f"{self._folder}/sessions/{self._id}"
 
     # --- begin and end -------------------------------------------------------------------------------------------
 

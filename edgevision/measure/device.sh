@@ -4,7 +4,7 @@
 #   sh device.sh VERB FOLDER LOCK ID ...
 #
 #   FOLDER/store/KIB-SHA256   files by content, with their size
-#   FOLDER/work/ID/           one session's own: inputs, outputs, "open" while it is
+#   FOLDER/sessions/ID/       one session's own: inputs, outputs, "open" while it is
 #   LOCK/ID                   who uses the device: "PID OWNER", of the process that runs `hold`
 #
 # A session's processes carry EDGEVISION_WORK=ID in their environment, so that they are found whatever became of their parents.
@@ -13,7 +13,7 @@ export LC_ALL
 umask 022
 
 verb=$1 folder=$2 lock=$3 id=$4
-store=$folder/store work=$folder/work/$id
+store=$folder/store work=$folder/sessions/$id
 shift 4
 command -v setsid >/dev/null 2>&1 && apart=setsid || apart=
 
@@ -97,9 +97,9 @@ claim() {
 }
 
 forget() { # ID: what a session left
-    rm -f "$folder/work/$1/open"
+    rm -f "$folder/sessions/$1/open"
     sweep "EDGEVISION_WORK=$1" "EDGEVISION_WATCH=$1"
-    rm -rf "$folder/work/$1"
+    rm -rf "$folder/sessions/$1"
 }
 
 finish() {
@@ -112,7 +112,7 @@ finish() {
 
 # Lives as long as its standard input, from which a line comes now and then. Says "waiting OWNER", "ready", "gone".
 hold() { # WATCH_S OWNER
-    [ ! -h "$lock" ] && mkdir -p "$store" "$folder/work" "$lock" || exit 1
+    [ ! -h "$lock" ] && mkdir -p "$store" "$folder/sessions" "$lock" || exit 1
     chmod 777 "$lock" 2>/dev/null
     trap 'rm -f "$lock/$id" "$lock/.$id"; exit 0' HUP INT TERM
     held=
@@ -121,7 +121,7 @@ hold() { # WATCH_S OWNER
     done
     [ -n "$held" ] || exit 0
     trap finish HUP INT TERM PIPE
-    for left in "$folder"/work/*; do
+    for left in "$folder"/sessions/*; do
         [ ! -d "$left" ] || forget "${left##*/}"
     done
     mkdir "$work" && : >"$work/open" || finish

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgevision.errors import ToolchainError
-from edgevision.latency import How
-from edgevision.measure.attended import TERMS, Site, Terms, attended, say_nothing
+from edgevision.measure.attended import attended, say_nothing
 from edgevision.measure.keeper import Keeper
 from edgevision.measure.line import CLOSED, NO_SPACE, Cause, first
+from edgevision.measure.reached import Reached
 from edgevision.measure.transport import LostDeviceError, Workspace
 
 FOLDER = ".cache/edgevision"
@@ -51,10 +51,9 @@ CAUSES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SshTransport:
-    """See `edgevision.device_file.DeviceEntry` for the fields."""
+class SshTransport(Reached):
+    """Over the OpenSSH client."""
 
-    name: str
     address: str
     port: int = 0
     user: str = ""
@@ -62,28 +61,16 @@ class SshTransport:
     identity: str = ""
     ssh_config: str = ""
     folder: str = FOLDER
-    lock: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    cores: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    terms: Terms = TERMS
-    told: Callable[[str], None] = say_nothing
-
-    @property
-    def how(self) -> How:
-        return "measured"
 
     @contextmanager
     def open(self) -> Iterator[Workspace]:
         """Raises: LostDeviceError, ToolchainError."""
         if not shutil.which("ssh"):
             raise ToolchainError("ssh is not installed (Debian: apt-get install openssh-client)")
-        site = Site(
-            device=self.name, transport="ssh", lock=self.lock, environment=self.environment, terms=self.terms, told=self.told
-        )
         beside = "/tmp" if len(tempfile.gettempdir()) > LONGEST_SOCKET_FOLDER else None
         with tempfile.TemporaryDirectory(prefix="edgevision-", dir=beside) as private:
             line = SshLine(folder=self.folder, options=self._options(f"{private}/s"), address=self.address)
-            with self._connection(line), attended(line, site) as session:
+            with self._connection(line), attended(line, self.site("ssh")) as session:
                 yield session
 
     @contextmanager

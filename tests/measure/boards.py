@@ -42,7 +42,7 @@ class Board:
 
     def left(self) -> list[str]:
         """What a session should not leave: its folder, its lock, its processes."""
-        files = [str(path) for part in ("work", "lock") for path in (self.folder / part).glob("*")]
+        files = [str(path) for part in ("sessions", "lock") for path in (self.folder / part).glob("*")]
         return files + [line for _, line in self.processes()]
 
     def processes(self, word: str = "") -> list[tuple[int, str]]:

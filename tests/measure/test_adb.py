@@ -108,7 +108,7 @@ def test_a_phone_that_is_switched_off(phones: tuple[Phone, Phone], tmp_path: Pat
             while True:
                 workspace.run(["true"], timeout_s=20)
         assert raised.value.cause in ("connection closed", "offline", "not attached")
-    assert wait_for(lambda: not [*(folder / "work").iterdir(), *(folder / "lock").iterdir()], 8)
+    assert wait_for(lambda: not [*(folder / "sessions").iterdir(), *(folder / "lock").iterdir()], 8)
 
 
 def test_without_a_client(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ def test_a_server_whose_side_vanishes(server: SshServer, there: SshTransport) ->
             workspace.run(["true"], timeout_s=20)
     assert raised.value.cause == "connection closed" and time.monotonic() - start < 20
     folder = Path(there.folder)
-    assert wait_for(lambda: not [*(folder / "work").iterdir(), *(folder / "lock").iterdir()], 8)
+    assert wait_for(lambda: not [*(folder / "sessions").iterdir(), *(folder / "lock").iterdir()], 8)
 
 
 def test_without_a_client(there: SshTransport, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ def test_waiting_has_an_end(device: Board) -> None:
 def test_the_lock_of_one_who_is_gone_is_taken_over(device: Board) -> None:
     (device.folder / "lock").mkdir(parents=True, exist_ok=True)
     (device.folder / "lock" / "0123456789abcdef").write_text("1 somebody of before the restart\n")
-    (device.folder / "work" / "0123456789abcdef").mkdir(parents=True)
+    (device.folder / "sessions" / "0123456789abcdef").mkdir(parents=True)
     with device.transport(replace(QUICK, lock_s=1.0)).open():
         pass
     assert device.is_clean(), device.left()

@@ -14,7 +14,7 @@ from edgevision.program import Program, Value
 from edgevision.target import Target
 from edgevision.tensor import ITEMSIZE_BYTES
 
-RUNTIME = ("opencl_session.c", "opencl_cache.c", "opencl.c")
+RUNTIME = ("opencl_session.c", "opencl_program.c", "opencl_cache.c", "opencl.c")
 
 ALIGNMENT_BYTES = 512
 """Of every part of a buffer. CL_DEVICE_MEM_BASE_ADDR_ALIGN is 1024 bits on Adreno, Mali and PoCL, 2048 on AMD, 4096 on NVIDIA."""

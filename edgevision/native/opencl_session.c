@@ -4,8 +4,8 @@
  * with its arguments set once: a run copies the inputs in, queues every launch in order and waits once, for the outputs. */
 #include "calls.h"
 #include "opencl.h"
-#include "opencl_cache.h"
 #include "opencl_plan.h"
+#include "opencl_program.h"
 
 enum { MOST_PLATFORMS = 16, MOST_DEVICES = 16 };
 
@@ -25,17 +25,6 @@ struct ev_session {
     bool timing; /* asked for: the queue takes times */
     bool timed;  /* step_ns holds a run */
 };
-
-static int cl_failed(ev_error *error, ev_status code, const char *what, const char *which, cl_int status) {
-    const uint64_t size = (uint64_t)(status < 0 ? -(int64_t)status : status);
-    return ev_fail(error, code, what, which, ": ", ev_opencl_status(status), " (", status < 0 ? "-" : "", ev_decimal_of(size).digits, ")");
-}
-
-/* What a failure to create an object means to the caller. */
-static ev_status kind_of(cl_int status) {
-    const bool memory = status == CL_MEM_OBJECT_ALLOCATION_FAILURE || status == CL_OUT_OF_HOST_MEMORY || status == CL_OUT_OF_RESOURCES;
-    return memory ? EV_NO_MEMORY : EV_NO_DEVICE;
-}
 
 /* --- the device ------------------------------------------------------------------------------------------------------- */
 
@@ -121,91 +110,6 @@ static int make_memory(ev_session *session, ev_error *error) {
     return EV_OK;
 }
 
-/* The first line of the build log that says something. */
-static int build_failed(ev_session *session, cl_int status, ev_error *error) {
-    enum { SHOWN = 160, READ = 4096 };
-    size_t bytes = 0;
-    char *log = NULL;
-    if (session->cl.clGetProgramBuildInfo(session->program, session->device, CL_PROGRAM_BUILD_LOG, 0, NULL, &bytes) == CL_SUCCESS) {
-        log = bytes > 0 && bytes < ((size_t)1 << 30) ? malloc(bytes + 1) : NULL;
-    }
-    if (!log || session->cl.clGetProgramBuildInfo(session->program, session->device, CL_PROGRAM_BUILD_LOG, bytes, log, NULL) != CL_SUCCESS) {
-        free(log);
-        return cl_failed(error, EV_NO_DEVICE, "the device's compiler refused the kernels", "", status);
-    }
-    log[bytes] = 0;
-    char *line = log;
-    while (*line == '\n' || *line == '\r' || *line == ' ') line++;
-    size_t length = 0;
-    while (line[length] && line[length] != '\n' && line[length] != '\r' && length < SHOWN) length++;
-    line[length] = 0;
-    const int code = ev_fail(error, EV_NO_DEVICE, "the device's compiler refused the kernels: ", line[0] ? line : "it gave no reason");
-    free(log);
-    return code;
-}
-
-static ev_cache_key key_of(const ev_session *session) {
-    static const cl_uint ASKED[] = {CL_DEVICE_NAME, CL_DEVICE_VERSION, CL_DRIVER_VERSION};
-    const ev_cl_plan *plan = &ev_the_cl_plan;
-    ev_cache_key key = EV_CACHE_KEY_START;
-    for (size_t i = 0; i < sizeof ASKED / sizeof ASKED[0]; i++) {
-        char text[256] = {0};
-        session->cl.clGetDeviceInfo(session->device, ASKED[i], sizeof text, text, NULL);
-        ev_cache_add(&key, text, sizeof text);
-    }
-    size_t length = 0;
-    while (plan->build_options[length]) length++;
-    ev_cache_add(&key, plan->build_options, length);
-    ev_cache_add(&key, plan->source, plan->source_bytes);
-    return key;
-}
-
-/* False where there is no compiled program, or the driver does not take it: then it is compiled again. */
-static bool take_program(ev_session *session, const char *folder, const ev_cache_key *key) {
-    size_t bytes = 0;
-    unsigned char *content = ev_cache_read(folder, key, &bytes);
-    if (!content) return false;
-    cl_int status = CL_SUCCESS, taken = CL_SUCCESS;
-    const unsigned char *binary = content;
-    session->program = session->cl.clCreateProgramWithBinary(session->context, 1, &session->device, &bytes, &binary, &taken, &status);
-    free(content);
-    if (!session->program) return false;
-    status = session->cl.clBuildProgram(session->program, 1, &session->device, ev_the_cl_plan.build_options, NULL, NULL);
-    if (taken == CL_SUCCESS && status == CL_SUCCESS) return true;
-    session->cl.clReleaseProgram(session->program);
-    session->program = NULL;
-    return false;
-}
-
-static void keep_program(ev_session *session, const char *folder, const ev_cache_key *key) {
-    size_t bytes = 0;
-    const cl_int status = session->cl.clGetProgramInfo(session->program, CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL);
-    unsigned char *content = status == CL_SUCCESS && bytes > 0 ? malloc(bytes) : NULL;
-    if (content && session->cl.clGetProgramInfo(session->program, CL_PROGRAM_BINARIES, sizeof content, &content, NULL) == CL_SUCCESS) {
-        ev_cache_write(folder, key, content, bytes);
-    }
-    free(content);
-}
-
-static int compile_program(ev_session *session, ev_error *error) {
-    const ev_cl_plan *plan = &ev_the_cl_plan;
-    const char *text = (const char *)plan->source;
-    cl_int status = CL_SUCCESS;
-    session->program = session->cl.clCreateProgramWithSource(session->context, 1, &text, &plan->source_bytes, &status);
-    if (!session->program) return cl_failed(error, kind_of(status), "no program", "", status);
-    status = session->cl.clBuildProgram(session->program, 1, &session->device, plan->build_options, NULL, NULL);
-    return status == CL_SUCCESS ? EV_OK : build_failed(session, status, error);
-}
-
-static int make_program(ev_session *session, const char *folder, ev_error *error) {
-    if (!folder) return compile_program(session, error);
-    const ev_cache_key key = key_of(session);
-    if (take_program(session, folder, &key)) return EV_OK;
-    const int status = compile_program(session, error);
-    if (status == EV_OK) keep_program(session, folder, &key);
-    return status;
-}
-
 static int make_kernels(ev_session *session, ev_error *error) {
     const ev_cl_plan *plan = &ev_the_cl_plan;
     for (int32_t i = 0; i < plan->n_steps; i++) {
@@ -232,7 +136,7 @@ static int make(ev_session *session, const ev_options *options, ev_error *error)
     if (!session->context) return cl_failed(error, kind_of(reason), "no context on the device", "", reason);
     status = make_queue(session, false, error);
     if (status == EV_OK) status = make_memory(session, error);
-    if (status == EV_OK) status = make_program(session, options->cache_directory, error);
+    if (status == EV_OK) status = ev_cl_make_program(&session->cl, session->context, session->device, options->cache_directory, &session->program, error);
     return status == EV_OK ? make_kernels(session, error) : status;
 }
 

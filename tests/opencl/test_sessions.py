@@ -16,6 +16,7 @@ from edgevision import runtime, shared_object
 from edgevision.elf import machine_of
 from edgevision.errors import DeviceError
 from edgevision.link import elf, zig
+from edgevision.link.opencl import RUNTIME
 from edgevision.link.toolchain import NATIVE
 
 FAILURES = {
@@ -90,7 +91,8 @@ def test_the_fake_driver_notices_a_leak_and_a_misuse(artifact, program, tmp_path
         folder.mkdir()
         (folder / "opencl_session.c").write_text(source.replace(before, after))
         library = folder / "broken.so"
-        sources = [NATIVE / "opencl.c", NATIVE / "opencl_cache.c", Path(__file__).parent / "one_kernel.c"]
+        others = [NATIVE / part for part in RUNTIME if part != "opencl_session.c"]
+        sources = [*others, Path(__file__).parent / "one_kernel.c"]
         words = ["cc", "-shared", "-fPIC", "-O1", "-fno-sanitize=all", f"-I{NATIVE}", folder / "opencl_session.c", *sources]
         words += ["-ldl", "-o", library]
         zig.run(words, purpose="building a broken runtime", scratch=folder / "zig")

@@ -1,66 +1,23 @@
-"""Device kernels -> OpenCL C, by TVM's code generator, and how each is launched."""
+"""Device kernels -> OpenCL C, by TVM's code generator."""
 
 from __future__ import annotations
 
 from edgevision import tvm_without_torch as tvm_without_torch  # isort: skip  # before TVM is imported
 
 import re
-from dataclasses import dataclass
-from typing import Any
 
 import tvm
-from tvm import tirx
 
-from edgevision.link.codegen import BUILD_OPTIONS
-from edgevision.program import GROUP_SIZE, GROUPS, Program
-
-DEVICE_LAUNCH = 2  # CallingConv::kDeviceKernelLaunch
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """A kernel's name in the source, its grid, and which arguments of the call it takes, in its own order."""
-
-    kernel: str
-    groups: int
-    group_size: int
-    arguments: tuple[int, ...]
+from edgevision.link.device_source import Launch, kernels
+from edgevision.program import Program
 
 
 def device_source(program: Program) -> tuple[str, dict[str, Launch]]:
     """The OpenCL C text of all functions, and the launch of each."""
     device = tvm.target.Target({"kind": "opencl"})
-    target = device.with_host(tvm.target.Target("llvm"))
-    with tvm.transform.PassContext(config=dict(BUILD_OPTIONS)), target:
-        lowered = _lowered(program.module, target)
-    launches, functions = {}, {}
-    for variable, func in lowered.functions.items():
-        if int(func.attrs.get("calling_conv", 0)) != DEVICE_LAUNCH:
-            continue
-        kernel = str(func.attrs["global_symbol"])
-        name = kernel.removesuffix("_kernel")
-        made = program.module[name]
-        known = [p.name for p in made.params]
-        arguments = tuple(known.index(p.name.removesuffix("_ptr")) for p in func.params)
-        launches[name] = Launch(
-            kernel=kernel, groups=int(made.attrs[GROUPS]), group_size=int(made.attrs[GROUP_SIZE]), arguments=arguments
-        )  # fmt: skip
-        functions[variable] = func
-    text = tvm.get_global_func("target.build.opencl")(tvm.IRModule(functions), device).inspect_source()
+    functions, launches = kernels(program, device)
+    text = tvm.get_global_func("target.build.opencl")(functions, device).inspect_source()
     return _tidied(text, launches), launches
-
-
-def _lowered(module: tvm.IRModule, target: Any) -> tvm.IRModule:
-    pipeline, _, finish_device = tirx.get_tir_pipeline("default")
-    narrow = tirx.transform.ForceNarrowIndexToInt32()
-    functions = {}
-    for variable, func in tirx.transform.BindTarget(target)(module).functions.items():
-        # The pass refuses functions with tensors of int64; their indices stay wide where TVM cannot prove that they fit.
-        one = tvm.IRModule({variable: func})
-        functions[variable] = (one if any(str(p.dtype) == "int64" for p in func.params) else narrow(one))[variable.name_hint]
-    lowered = pipeline(tvm.IRModule(functions))
-    device = tirx.transform.Filter(lambda f: int(f.attrs.get("calling_conv", 0)) == DEVICE_LAUNCH)(lowered)
-    return finish_device()(device)
 
 
 _MATHEMATICS = frozenset({

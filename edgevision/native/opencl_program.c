@@ -37,7 +37,7 @@ static int build_failed(const build *b, cl_int status, ev_error *error) {
 
 static ev_cache_key key_of(const build *b) {
     static const cl_uint ASKED[] = {CL_DEVICE_NAME, CL_DEVICE_VERSION, CL_DRIVER_VERSION};
-    const ev_cl_plan *plan = &ev_the_cl_plan;
+    const ev_cl_source *source = &ev_the_cl_source;
     ev_cache_key key = EV_CACHE_KEY_START;
     for (size_t i = 0; i < sizeof ASKED / sizeof ASKED[0]; i++) {
         char text[256] = {0};
@@ -45,9 +45,9 @@ static ev_cache_key key_of(const build *b) {
         ev_cache_add(&key, text, sizeof text);
     }
     size_t length = 0;
-    while (plan->build_options[length]) length++;
-    ev_cache_add(&key, plan->build_options, length);
-    ev_cache_add(&key, plan->source, plan->source_bytes);
+    while (source->build_options[length]) length++;
+    ev_cache_add(&key, source->build_options, length);
+    ev_cache_add(&key, source->text, source->bytes);
     return key;
 }
 
@@ -61,7 +61,7 @@ static bool take_program(const build *b, const char *folder, const ev_cache_key 
     *b->program = b->cl->clCreateProgramWithBinary(b->context, 1, &b->device, &bytes, &binary, &taken, &status);
     free(content);
     if (!*b->program) return false;
-    status = b->cl->clBuildProgram(*b->program, 1, &b->device, ev_the_cl_plan.build_options, NULL, NULL);
+    status = b->cl->clBuildProgram(*b->program, 1, &b->device, ev_the_cl_source.build_options, NULL, NULL);
     if (taken == CL_SUCCESS && status == CL_SUCCESS) return true;
     b->cl->clReleaseProgram(*b->program);
     *b->program = NULL;
@@ -79,12 +79,12 @@ static void keep_program(const build *b, const char *folder, const ev_cache_key 
 }
 
 static int compile_program(const build *b, ev_error *error) {
-    const ev_cl_plan *plan = &ev_the_cl_plan;
-    const char *text = (const char *)plan->source;
+    const ev_cl_source *source = &ev_the_cl_source;
+    const char *text = (const char *)source->text;
     cl_int status = CL_SUCCESS;
-    *b->program = b->cl->clCreateProgramWithSource(b->context, 1, &text, &plan->source_bytes, &status);
+    *b->program = b->cl->clCreateProgramWithSource(b->context, 1, &text, &source->bytes, &status);
     if (!*b->program) return cl_failed(error, kind_of(status), "no program", "", status);
-    status = b->cl->clBuildProgram(*b->program, 1, &b->device, plan->build_options, NULL, NULL);
+    status = b->cl->clBuildProgram(*b->program, 1, &b->device, source->build_options, NULL, NULL);
     return status == CL_SUCCESS ? EV_OK : build_failed(b, status, error);
 }
 

@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-/* The kernels of ev_the_cl_plan: from `folder` (NULL: no cache) where they were kept for this device and driver, else compiled and
+/* The kernels of ev_the_cl_source: from `folder` (NULL: no cache) where they were kept for this device and driver, else compiled and
  * kept there. *program may be left behind by a failure; whoever asked releases it. */
 __attribute__((visibility("hidden"))) int ev_cl_make_program(
     const ev_opencl *cl, cl_context context, cl_device_id device, const char *folder, cl_program *program, ev_error *error

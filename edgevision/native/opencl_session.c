@@ -1,4 +1,4 @@
-/* Sessions on an OpenCL device: the C interface of edgevision.h over the one network of ev_the_cl_plan.
+/* Sessions on an OpenCL device: the C interface of edgevision.h over the one network of ev_the_launch_plan.
  *
  * A session owns a context, two buffers (arena and weights) that kernels see in parts, a program, and one kernel object a launch
  * with its arguments set once: a run copies the inputs in, queues every launch in order and waits once, for the outputs. */
@@ -63,11 +63,11 @@ static int too_small(const ev_session *session, const char *what, uint64_t has, 
     char name[64] = {0};
     session->cl.clGetDeviceInfo(session->device, CL_DEVICE_NAME, sizeof name - 1, name, NULL);
     return ev_fail(error, EV_NO_DEVICE, "device ", name[0] ? name : "of OpenCL", " ", what, " ", ev_decimal_of(has).digits, ", ",
-                   ev_the_cl_plan.model->name, " needs ", ev_decimal_of(needs).digits);
+                   ev_the_launch_plan.model->name, " needs ", ev_decimal_of(needs).digits);
 }
 
 static int check_device(const ev_session *session, ev_error *error) {
-    const ev_cl_plan *plan = &ev_the_cl_plan;
+    const ev_launch_plan *plan = &ev_the_launch_plan;
     const uint64_t group = limit_of(session, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t));
     const uint64_t bits = limit_of(session, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof(uint32_t));
     const uint64_t most = limit_of(session, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof(uint64_t));
@@ -87,7 +87,7 @@ static int make_queue(ev_session *session, bool timing, ev_error *error) {
 }
 
 static int make_memory(ev_session *session, ev_error *error) {
-    const ev_cl_plan *plan = &ev_the_cl_plan;
+    const ev_launch_plan *plan = &ev_the_launch_plan;
     const ev_opencl *cl = &session->cl;
     cl_int status = CL_SUCCESS;
     session->arena = cl->clCreateBuffer(session->context, CL_MEM_READ_WRITE, plan->model->arena_bytes, NULL, &status);
@@ -99,9 +99,9 @@ static int make_memory(ev_session *session, ev_error *error) {
         if (!session->weights) return cl_failed(error, kind_of(status), "no memory for weights", "", status);
     }
     for (int32_t i = 0; i < plan->n_regions; i++) {
-        const ev_cl_region *region = &plan->regions[i];
+        const ev_region *region = &plan->regions[i];
         const cl_buffer_region place = {(size_t)region->offset, (size_t)region->bytes};
-        const bool constant = region->place == EV_CL_WEIGHTS;
+        const bool constant = region->place == EV_ON_WEIGHTS;
         session->regions[i] = cl->clCreateSubBuffer(constant ? session->weights : session->arena,
                                                     constant ? CL_MEM_READ_ONLY : CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION,
                                                     &place, &status);
@@ -111,9 +111,9 @@ static int make_memory(ev_session *session, ev_error *error) {
 }
 
 static int make_kernels(ev_session *session, ev_error *error) {
-    const ev_cl_plan *plan = &ev_the_cl_plan;
+    const ev_launch_plan *plan = &ev_the_launch_plan;
     for (int32_t i = 0; i < plan->n_steps; i++) {
-        const ev_cl_step *step = &plan->steps[i];
+        const ev_launch *step = &plan->steps[i];
         cl_int status = CL_SUCCESS;
         session->kernels[i] = session->cl.clCreateKernel(session->program, step->kernel, &status);
         if (!session->kernels[i]) return cl_failed(error, kind_of(status), "no kernel ", step->kernel, status);
@@ -141,7 +141,7 @@ static int make(ev_session *session, const ev_options *options, ev_error *error)
 }
 
 static void release(ev_session *session) {
-    const ev_cl_plan *plan = &ev_the_cl_plan;
+    const ev_launch_plan *plan = &ev_the_launch_plan;
     const ev_opencl *cl = &session->cl;
     for (int32_t i = 0; i < plan->n_steps; i++) {
         if (session->kernels[i]) cl->clReleaseKernel(session->kernels[i]);
@@ -158,7 +158,7 @@ static void release(ev_session *session) {
 
 /* The session and its tables in one block, all null. */
 static ev_session *allocate(void) {
-    const ev_cl_plan *plan = &ev_the_cl_plan;
+    const ev_launch_plan *plan = &ev_the_launch_plan;
     const size_t steps = (size_t)plan->n_steps, regions = (size_t)plan->n_regions;
     const size_t bytes = sizeof(ev_session) + steps * sizeof(uint64_t) + (2 * steps + regions) * sizeof(void *);
     unsigned char *memory = malloc(bytes);
@@ -181,7 +181,7 @@ static int create(const ev_options *asked, ev_session **result, ev_error *error)
     if (status == EV_OK) status = check_options(&options, error);
     if (status != EV_OK) return status;
     ev_session *session = allocate();
-    if (!session) return ev_fail(error, EV_NO_MEMORY, "no memory for a session of ", ev_the_cl_plan.model->name);
+    if (!session) return ev_fail(error, EV_NO_MEMORY, "no memory for a session of ", ev_the_launch_plan.model->name);
     status = make(session, &options, error);
     if (status != EV_OK) {
         release(session);
@@ -201,7 +201,7 @@ static void destroy(ev_session *session) {
 /* --- running ---------------------------------------------------------------------------------------------------------- */
 
 static int queue_inputs(ev_session *session, const void *const *inputs, ev_error *error) {
-    const ev_cl_plan *plan = &ev_the_cl_plan;
+    const ev_launch_plan *plan = &ev_the_launch_plan;
     for (int32_t i = 0; i < plan->model->n_inputs; i++) {
         const size_t bytes = plan->model->inputs[i].bytes;
         const cl_int status = bytes ? session->cl.clEnqueueWriteBuffer(session->queue, session->arena, 0, (size_t)plan->input_offsets[i],
@@ -213,9 +213,9 @@ static int queue_inputs(ev_session *session, const void *const *inputs, ev_error
 }
 
 static int queue_steps(ev_session *session, ev_error *error) {
-    const ev_cl_plan *plan = &ev_the_cl_plan;
+    const ev_launch_plan *plan = &ev_the_launch_plan;
     for (int32_t i = 0; i < plan->n_steps; i++) {
-        const ev_cl_step *step = &plan->steps[i];
+        const ev_launch *step = &plan->steps[i];
         const size_t local = step->group_size, global = local * step->groups;
         const cl_int status = session->cl.clEnqueueNDRangeKernel(session->queue, session->kernels[i], 1, NULL, &global, &local, 0, NULL,
                                                                  session->timing ? &session->events[i] : NULL);
@@ -225,7 +225,7 @@ static int queue_steps(ev_session *session, ev_error *error) {
 }
 
 static int queue_outputs(ev_session *session, void *const *outputs, ev_error *error) {
-    const ev_cl_plan *plan = &ev_the_cl_plan;
+    const ev_launch_plan *plan = &ev_the_launch_plan;
     for (int32_t i = 0; i < plan->model->n_outputs; i++) {
         const size_t bytes = plan->model->outputs[i].bytes;
         const cl_int status = bytes ? session->cl.clEnqueueReadBuffer(session->queue, session->arena, 0, (size_t)plan->output_offsets[i],
@@ -239,7 +239,7 @@ static int queue_outputs(ev_session *session, void *const *outputs, ev_error *er
 /* The times of a run that has ended; the events are released whatever came of it. */
 static int read_times(ev_session *session, ev_error *error) {
     cl_int failed = CL_SUCCESS;
-    for (int32_t i = 0; i < ev_the_cl_plan.n_steps; i++) {
+    for (int32_t i = 0; i < ev_the_launch_plan.n_steps; i++) {
         cl_ulong start = 0, end = 0;
         if (!session->events[i]) continue;
         cl_int status = session->cl.clGetEventProfilingInfo(session->events[i], CL_PROFILING_COMMAND_START, sizeof start, &start, NULL);
@@ -278,7 +278,7 @@ static bool claim(ev_session *session) {
 static void unclaim(ev_session *session) { atomic_store_explicit(&session->busy, 0, memory_order_release); }
 
 static int run(ev_session *session, const void *const *inputs, void *const *outputs, ev_error *error) {
-    const ev_model *model = ev_the_cl_plan.model;
+    const ev_model *model = ev_the_launch_plan.model;
     if (!session) return ev_fail(error, EV_INVALID, "run: `session` is null");
     int status = check_buffers("input", model->inputs, model->n_inputs, inputs, error);
     if (status == EV_OK) status = check_buffers("output", model->outputs, model->n_outputs, (const void *const *)outputs, error);
@@ -307,7 +307,7 @@ static int start_timing(ev_session *session, ev_error *error) {
 }
 
 static int profile(ev_session *session, ev_step *steps, size_t capacity, size_t *count, ev_error *error) {
-    const ev_cl_plan *plan = &ev_the_cl_plan;
+    const ev_launch_plan *plan = &ev_the_launch_plan;
     if (!session || !count) return ev_fail(error, EV_INVALID, "profile: `", session ? "count" : "session", "` is null");
     if (!steps && capacity > 0) return ev_fail(error, EV_INVALID, "profile: `steps` is null and `capacity` is not 0");
     if (!claim(session)) return ev_fail(error, EV_BUSY, "profile: this session is running");
@@ -322,7 +322,7 @@ static int profile(ev_session *session, ev_step *steps, size_t capacity, size_t 
 
 /* --- the interface ---------------------------------------------------------------------------------------------------- */
 
-static const ev_model *describe(void) { return ev_the_cl_plan.model; }
+static const ev_model *describe(void) { return ev_the_launch_plan.model; }
 
 static int32_t threads(const ev_session *session) { return session ? 1 : 0; }
 

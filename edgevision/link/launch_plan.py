@@ -1,0 +1,109 @@
+"""Launches and buffers of a device's artifact as constants in C (native/launch_plan.h); its weights and kernels as assembler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgevision.link import driver, memory_plan
+from edgevision.link.device_source import Launch
+from edgevision.link.memory_plan import MemoryPlan
+from edgevision.link.toolchain import NATIVE
+from edgevision.program import Program, Value
+from edgevision.target import Target
+from edgevision.tensor import ITEMSIZE_BYTES
+
+ALIGNMENT_BYTES = 512
+"""Of every part of a buffer. CL_DEVICE_MEM_BASE_ADDR_ALIGN is 1024 bits on Adreno, Mali and PoCL, 2048 on AMD, 4096 on NVIDIA; CUDA
+allocates in 256 bytes and wants vectors of four floats at multiples of 16."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevicePieces:
+    """What linking needs, in a scratch folder."""
+
+    sources: tuple[Path, ...]
+    arena_bytes: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceCode:
+    """The kernels of one kind of device: ``embedded`` are files that the library holds under these names, ``definitions`` the C
+    that tells the runtime about them, ``runtime`` the sources of native/ that run them."""
+
+    launches: Mapping[str, Launch]
+    embedded: Mapping[str, Path]
+    definitions: Sequence[str]
+    runtime: Sequence[str]
+
+
+def prepare(program: Program, target: Target, code: DeviceCode, folder: Path, *, name: str, prefix: str = "") -> DevicePieces:
+    """Write the weights and the driver into ``folder``, where the kernels are."""
+    weights = driver.pack_weights(program.weights, ALIGNMENT_BYTES)
+    memory = memory_plan.plan(memory_plan.lifetimes(program), ALIGNMENT_BYTES)
+    blob, assembler, source = folder / "weights.bin", folder / "embedded.s", folder / "driver.c"
+    blob.write_bytes(weights.blob)
+    assembler.write_text(driver.embedded_source(ev_weights=blob, **code.embedded))
+    source.write_text(_driver(program, target, code, memory, weights, name=name, prefix=prefix))
+    return DevicePieces(
+        sources=(source, assembler, *(NATIVE / file for file in code.runtime)), arena_bytes=memory.arena_bytes,
+        weight_bytes=len(weights.blob),
+    )  # fmt: skip
+
+
+class _Regions:
+    """Parts of the two buffers, each distinct one once."""
+
+    def __init__(self, memory: MemoryPlan, weights: driver.Weights) -> None:
+        self.lines: list[str] = []
+        self._memory, self._weights = memory, weights
+        self._numbers: dict[str, int] = {}
+
+    def number(self, value: Value) -> int:
+        if value.kind == "weight":
+            place, offset = "EV_ON_WEIGHTS", self._weights.offsets[value.index]
+        else:
+            place, offset = "EV_ON_ARENA", self._memory.offsets[value.kind, value.index]
+        nbytes = ITEMSIZE_BYTES[value.dtype]
+        for extent in value.shape:
+            nbytes *= extent
+        line = f"    {{{place}, {offset}u, {nbytes}u}},"
+        if line not in self._numbers:
+            self._numbers[line] = len(self.lines)
+            self.lines.append(line)
+        return self._numbers[line]
+
+
+def _driver(
+    program: Program, target: Target, code: DeviceCode, memory: MemoryPlan, weights: driver.Weights, *, name: str, prefix: str
+) -> str:  # fmt: skip
+    regions = _Regions(memory, weights)
+    steps: list[str] = []
+    arguments: list[str] = []
+    for call in program.calls:
+        launch = code.launches[call.function]
+        steps.append(
+            f"    {{{driver.literal(call.step.name)}, {driver.literal(launch.kernel)}, {len(arguments)}, "
+            f"{len(launch.arguments)}, {launch.groups}u, {launch.group_size}u}},"
+        )
+        arguments += [f"    {regions.number(call.args[i])}," for i in launch.arguments]
+    most = max((launch.group_size for launch in code.launches.values()), default=1)
+    fields = (
+        "&model", "ev_weights", "regions", str(len(regions.lines)), "arguments", "steps", str(len(steps)), "input_offsets",
+        "output_offsets", f"{ALIGNMENT_BYTES}u", f"{most}u",
+    )  # fmt: skip
+    parts = [
+        '#include "launch_plan.h"\n',
+        *(f'extern const unsigned char {s}[] __attribute__((visibility("hidden")));' for s in ("ev_weights", *code.embedded)),
+        driver.array("ev_region", "regions", regions.lines),
+        driver.array("int32_t", "arguments", arguments),
+        driver.array("ev_launch", "steps", steps),
+        *driver.interface(program, memory),
+        driver.model(program, target, memory, weights, name),
+        f"const ev_launch_plan ev_the_launch_plan = {{{', '.join(fields)}}};",
+        *code.definitions,
+        *([driver.prefixed(prefix)] if prefix else []),
+    ]
+    return "\n".join(parts) + "\n"

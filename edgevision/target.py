@@ -10,7 +10,7 @@ from pathlib import Path
 from edgevision import host, target_file
 from edgevision.errors import InputError, TargetFileError, UnknownNameError
 
-KINDS = ("llvm", "opencl")
+KINDS = ("llvm", "opencl", "cuda")
 ARCHES = {"x86_64": "x86_64", "aarch64": "aarch64", "arm": "arm", "armv7a": "arm"}  # first word of a triple -> arch
 MAX_CORES = 64  # EV_MAX_THREADS of edgevision.h
 
@@ -29,6 +29,7 @@ class Target:
     Of a ``kind`` other than "llvm", ``triple`` and what follows from it describe the host, while ``vector_bits`` and
     ``vector_registers`` are one work item's: the widest vector that pays, and how many of them it keeps without spilling.
     ``work_group`` is the most work items of a group, ``work_items`` how many a kernel needs at least to keep the device busy.
+    ``compute_capability`` is of kind "cuda" alone: which GPU its machine code is for, "8.7".
     """
 
     name: str
@@ -50,6 +51,7 @@ class Target:
     sysroot: str
     work_group: int = 0
     work_items: int = 0
+    compute_capability: str = ""
 
     @property
     def is_device(self) -> bool:
@@ -156,6 +158,10 @@ def fault(target: Target) -> str:
             f"work_group {target.work_group} is not a power of two",
         ),
         (not target.is_device or target.work_items > 0, f"work_items {target.work_items} is not positive"),
+        (
+            bool(re.fullmatch(r"[1-9]\d?\.\d", target.compute_capability)) == (target.kind == "cuda"),
+            f"compute_capability {target.compute_capability!r} of kind {target.kind} must be a GPU's, such as '8.7', of kind cuda alone",
+        ),
         (not target.is_device or bits <= 512, f"vector_bits {bits} is more than the 16 floats of OpenCL's widest vector"),
     )
     return next((reason for holds, reason in checks if not holds), "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgevision.link import driver, memory_plan
@@ -26,17 +26,19 @@ class DevicePieces:
     sources: tuple[Path, ...]
     arena_bytes: int
     weight_bytes: int
+    versions: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceCode:
     """The kernels of one kind of device: ``embedded`` are files that the library holds under these names, ``definitions`` the C
-    that tells the runtime about them, ``runtime`` the sources of native/ that run them."""
+    that tells the runtime about them, ``runtime`` the sources of native/ that run them, ``versions`` what they were made with."""
 
     launches: Mapping[str, Launch]
     embedded: Mapping[str, Path]
     definitions: Sequence[str]
     runtime: Sequence[str]
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 def prepare(program: Program, target: Target, code: DeviceCode, folder: Path, *, name: str, prefix: str = "") -> DevicePieces:
@@ -49,7 +51,7 @@ def prepare(program: Program, target: Target, code: DeviceCode, folder: Path, *,
     source.write_text(_driver(program, target, code, memory, weights, name=name, prefix=prefix))
     return DevicePieces(
         sources=(source, assembler, *(NATIVE / file for file in code.runtime)), arena_bytes=memory.arena_bytes,
-        weight_bytes=len(weights.blob),
+        weight_bytes=len(weights.blob), versions=code.versions,
     )  # fmt: skip
 
 

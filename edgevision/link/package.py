@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 from edgevision import __version__
 from edgevision.artifact import Artifact
-from edgevision.link import codegen, driver, memory_plan, opencl, toolchain
+from edgevision.link import codegen, cuda, driver, memory_plan, opencl, toolchain
 from edgevision.link.toolchain import NATIVE
 from edgevision.program import Program
 from edgevision.target import Target
 
 RUNTIME = ("session.c", "threads.c", "tvm_calls.c", "cpu.c")
+PREPARE = {"opencl": opencl.prepare, "cuda": cuda.prepare}
 VERSIONED = ("apache-tvm", "apache-tvm-ffi", "onnx", "ziglang", "numpy")
 
 
@@ -28,14 +30,16 @@ class Pieces:
     arena_bytes: int
     weight_bytes: int
     workspace_bytes: int
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 def prepare(program: Program, target: Target, folder: Path, *, name: str, prefix: str = "") -> Pieces:
     """Compile the kernels and write the driver and the weights into ``folder``."""
     if target.is_device:
-        made = opencl.prepare(program, target, folder, name=name, prefix=prefix)
+        made = PREPARE[target.kind](program, target, folder, name=name, prefix=prefix)
         return Pieces(
-            objects=(), sources=made.sources, arena_bytes=made.arena_bytes, weight_bytes=made.weight_bytes, workspace_bytes=0
+            objects=(), sources=made.sources, arena_bytes=made.arena_bytes, weight_bytes=made.weight_bytes, workspace_bytes=0,
+            versions=made.versions,
         )  # fmt: skip
     code = folder / "kernels.o"
     codegen.compile_object(program, target, code)
@@ -82,7 +86,7 @@ def link(
         path=library, header=header, bench=executable, model=folder / f"{name}.onnx", manifest=folder / f"{name}.json",
         target=target.name, inputs=program.inputs, outputs=program.outputs, sha256=sha256(library),
         model_sha256=program.model_sha256, weight_bytes=pieces.weight_bytes, arena_bytes=pieces.arena_bytes,
-        file_bytes=library.stat().st_size, versions=versions(), steps=tuple(c.step for c in program.calls),
+        file_bytes=library.stat().st_size, versions={**versions(), **pieces.versions}, steps=tuple(c.step for c in program.calls),
     )  # fmt: skip
 
 

@@ -1,0 +1,43 @@
+"""Program -> the pieces of an artifact for a CUDA device: machine code for the target's GPU, and PTX for later ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgevision.link import cuda_compiler, launch_plan
+from edgevision.link.cuda_compiler import Kernels
+from edgevision.link.cuda_source import device_source
+from edgevision.link.launch_plan import DeviceCode, DevicePieces
+from edgevision.program import Program
+from edgevision.target import Target
+
+RUNTIME = ("cuda_session.c", "cuda_module.c", "cuda.c")
+
+
+def prepare(program: Program, target: Target, folder: Path, *, name: str, prefix: str = "") -> DevicePieces:
+    """Write the kernels (as text too: kernels.cu), the weights and the driver into ``folder``.
+
+    Raises: ToolchainError without NVRTC; UnsupportedError for half precision.
+    """
+    text, launches = device_source(program, target.compute_capability)
+    made = cuda_compiler.compile_kernels(text, target.compute_capability)
+    binary, ptx = folder / "kernels.cubin", folder / "kernels.ptx"
+    (folder / "kernels.cu").write_text(text)
+    binary.write_bytes(made.binary)
+    ptx.write_bytes(made.ptx)
+    code = DeviceCode(
+        launches=launches, embedded={"ev_binary": binary, "ev_ptx": ptx}, definitions=_definitions(target, made), runtime=RUNTIME,
+        versions={"nvrtc": cuda_compiler.dotted(made.version)},
+    )  # fmt: skip
+    return launch_plan.prepare(program, target, code, folder, name=name, prefix=prefix)
+
+
+def _definitions(target: Target, made: Kernels) -> tuple[str, str]:
+    capability = target.compute_capability.partition(".")
+    fields = ("ev_binary", "ev_ptx", capability[0], capability[2], _number((made.version[0], 0)), _number(made.version))
+    return '#include "cuda_module.h"', f"const ev_cuda_code ev_the_cuda_code = {{{', '.join(fields)}}};"
+
+
+def _number(version: tuple[int, int]) -> str:
+    """As cuDriverGetVersion tells it: 12.6 is 12060."""
+    return str(1000 * version[0] + 10 * version[1])

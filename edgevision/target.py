@@ -160,7 +160,7 @@ def fault(target: Target) -> str:
         (not target.is_device or target.work_items > 0, f"work_items {target.work_items} is not positive"),
         (
             bool(re.fullmatch(r"[1-9]\d?\.\d", target.compute_capability)) == (target.kind == "cuda"),
-            f"compute_capability {target.compute_capability!r} of kind {target.kind} must be a GPU's, such as '8.7', of kind cuda alone",
+            f"compute_capability {target.compute_capability!r} must be a GPU's, such as '8.7', of kind cuda and no other",
         ),
         (not target.is_device or bits <= 512, f"vector_bits {bits} is more than the 16 floats of OpenCL's widest vector"),
     )

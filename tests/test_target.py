@@ -13,8 +13,8 @@ from edgevision import host, target
 from edgevision.errors import InputError, TargetFileError, UnknownNameError, UnsupportedError
 
 NAMES = (
-    "arm64", "arm64-android", "armv7", "native", "opencl", "opencl-adreno", "opencl-adreno-linux", "opencl-mali",
-    "opencl-mali-linux", "x86_64",
+    "arm64", "arm64-android", "armv7", "cuda-sm86", "cuda-sm87", "cuda-sm89", "cuda-sm90", "native", "opencl", "opencl-adreno",
+    "opencl-adreno-linux", "opencl-mali", "opencl-mali-linux", "x86_64",
 )  # fmt: skip
 WHOLE = """
 description = "a board"
@@ -92,6 +92,15 @@ def test_a_device_that_cannot_be(change, reason):
     device = target.load("opencl")
     assert target.fault(replace(device, **change)) == reason
     assert target.fault(replace(target.load("x86_64"), **change)) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "capability"), [("cuda-sm87", ""), ("cuda-sm87", "87"), ("cuda-sm87", "8.7a"), ("opencl", "8.7"), ("x86_64", "8.7")]
+)
+def test_a_compute_capability_is_of_cuda_alone(name, capability):
+    assert target.fault(target.load(name)) == ""
+    reason = f"compute_capability {capability!r} must be a GPU's, such as '8.7', of kind cuda and no other"
+    assert target.fault(replace(target.load(name), compute_capability=capability)) == reason
 
 
 def test_an_unknown_name_gets_its_nearest():

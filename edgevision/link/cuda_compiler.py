@@ -74,8 +74,8 @@ def library() -> Any:
             if chosen:
                 raise ToolchainError(f"$EDGEVISION_NVRTC is {chosen!r}, which cannot be opened: {error}") from error
     raise ToolchainError(
-        "NVRTC, NVIDIA's compiler for CUDA targets, is not installed; `pip install 'edgevision[cuda]'`, or set $EDGEVISION_NVRTC to "
-        "the libnvrtc.so of a CUDA toolkit"
+        "NVRTC, NVIDIA's compiler for CUDA targets, is not installed; `pip install 'edgevision[cuda]'`, or set $EDGEVISION_NVRTC "
+        "to the libnvrtc.so of a CUDA toolkit"
     )
 
 

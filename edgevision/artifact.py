@@ -20,8 +20,19 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CpuVersion:
+    """The CPU's version of the network in the artifact of a GPU. ``weight_bytes`` are those that only it reads."""
+
+    target: str
+    weight_bytes: int
+    arena_bytes: int
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A linked artifact. Sizes in bytes; ``path`` is the .so, the other files lie beside it."""
+    """A linked artifact. Sizes in bytes; ``path`` is the .so, the other files lie beside it. ``processor``, "cpu" or "gpu", runs
+    ``steps``; ``weight_bytes`` are those of ``fallback`` too."""
 
     path: Path
     header: Path
@@ -38,3 +49,9 @@ class Artifact:
     file_bytes: int
     versions: Mapping[str, str]
     steps: tuple[Step, ...]
+    processor: str = "cpu"
+    fallback: CpuVersion | None = None
+
+    def steps_on(self, processor: str) -> tuple[Step, ...]:
+        """What runs on "cpu" or "gpu"."""
+        return self.fallback.steps if self.fallback and processor == "cpu" else self.steps

@@ -75,9 +75,9 @@ def _check(target: Target, cpus: Sequence[str]) -> None:
 
 def _link(program: Program, target: Target, folder: Path) -> Path:
     """The bench executable with its symbols."""
-    pieces, executable = package.prepare(program, target, folder, name="network"), folder / "network-bench"
-    sources = (*pieces.sources, toolchain.NATIVE / "bench.c")
-    toolchain.link_bench(target, objects=pieces.objects, sources=sources, output=executable, symbols=True)
+    parts, executable = package.prepare(program, target, folder, name="network"), folder / "network-bench"
+    sources = (*parts.sources, toolchain.NATIVE / "bench.c")
+    toolchain.link_bench(target, objects=parts.objects, sources=sources, output=executable, symbols=True)
     return executable
 
 

@@ -58,7 +58,11 @@ class StepTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Samples of whole runs, in milliseconds, after ``warmup`` untimed ones."""
+    """Samples of whole runs, in milliseconds, after ``warmup`` untimed ones.
+
+    ``processor`` computed them, "cpu" or "gpu", "" where the device does not tell; ``fell_back`` is why the CPU took over from the
+    GPU, "" if it did not.
+    """
 
     samples_ms: tuple[float, ...]
     warmup: int
@@ -67,6 +71,8 @@ class Latency:
     how: How
     artifact_sha256: str
     steps: tuple[StepTime, ...] = ()
+    processor: str = ""
+    fell_back: str = ""
 
     @property
     def median_ms(self) -> float:

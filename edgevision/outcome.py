@@ -17,13 +17,14 @@ HOST_BUILD = "it ran as a build for this machine, not for the device"
 class Outcome:
     """The artifact with its verification and, where it could be measured, its latency.
 
-    ``not_measured`` says why there is no latency; ``build_s`` is wall time from the lowered program to the linked
-    artifact, in seconds.
+    ``fallback_verification`` is that of the CPU version in a GPU's artifact. ``not_measured`` says why there is no latency;
+    ``build_s`` is wall time from the lowered program to the linked artifact, in seconds.
     """
 
     target: Target
     artifact: Artifact
     verification: Verification
+    fallback_verification: Verification | None = None
     latency: Latency | None = None
     not_measured: str = ""
     build_s: float = 0.0

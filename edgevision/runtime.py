@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgevision import shared_object
 from edgevision.errors import InputError
-from edgevision.shared_object import Session, SharedObject
+from edgevision.shared_object import FALLBACKS, Processor, Session, SessionOptions, SharedObject
 from edgevision.tensor import TensorSpec
 
 Array = NDArray[np.generic]
@@ -46,13 +46,16 @@ class Description:
 
 
 def load(
-    path: Path | str, *, threads: int = 0, cores: Sequence[int] | None = None, cache_directory: Path | str | None = None
-) -> LoadedModel:
+    path: Path | str, *, threads: int = 0, cores: Sequence[int] | None = None, cache_directory: Path | str | None = None,
+    fallback: str = "never",
+) -> LoadedModel:  # fmt: skip
     """Open the artifact at ``path``.
 
     ``threads``: how many compute one run, the caller's included; 0 takes one a core this process may use, at most what
     the model was compiled for. ``cores``: pin thread i to core ``cores[i % len(cores)]`` while it runs. ``cache_directory``: an
-    existing folder that keeps what a GPU's driver compiles, for artifacts that run on one.
+    existing folder that keeps what a GPU's driver compiles, for artifacts that run on one. ``fallback``, for those that were
+    compiled with a CPU version too: "if-needed" runs it where the GPU is missing, refused or lost, "always" runs nothing else;
+    `LoadedModel.processor` says which ran.
     The file's contents are those of now: what is written to ``path`` later is not seen, and does no harm.
 
     Raises:
@@ -61,8 +64,13 @@ def load(
     """
     if threads < 0:
         raise InputError(f"threads is {threads}; give a number of threads, or 0 for one a core")
-    folder = Path(cache_directory) if cache_directory else None
-    return LoadedModel(shared_object.load(Path(path)), threads, tuple(cores) if cores else None, folder)
+    if fallback not in FALLBACKS:
+        raise InputError(f"fallback is {fallback!r}; give one of {', '.join(FALLBACKS)}")
+    options = SessionOptions(
+        threads=threads, cores=tuple(cores) if cores else None, cache_directory=Path(cache_directory) if cache_directory else None,
+        fallback=fallback,
+    )  # fmt: skip
+    return LoadedModel(shared_object.load(Path(path)), options)
 
 
 class LoadedModel:
@@ -73,10 +81,8 @@ class LoadedModel:
     Callers beyond that wait their turn.
     """
 
-    def __init__(
-        self, library: SharedObject, threads: int, cores: tuple[int, ...] | None, cache_directory: Path | None = None
-    ) -> None:
-        self._sessions = SessionPool(library, threads, cores, cache_directory)
+    def __init__(self, library: SharedObject, options: SessionOptions) -> None:
+        self._sessions = SessionPool(library, options)
         self._release = weakref.finalize(self, self._sessions.close)
         self._release.atexit = False  # daemon threads may still be running it; the system frees everything
         self.model = describe(library)
@@ -93,6 +99,11 @@ class LoadedModel:
     def threads(self) -> int:
         """How many compute one run, the caller's included."""
         return self._sessions.threads
+
+    @property
+    def processor(self) -> Processor:
+        """What computed the last run, and before the first one will compute it; of several sessions, one that the CPU took over."""
+        return self._sessions.processor
 
     def run(self, *arrays: ArrayLike) -> list[Array]:
         """One inference: an array for each of `inputs`, in order; new arrays for `outputs`.
@@ -125,10 +136,13 @@ class LoadedModel:
         with self._sessions.fresh() as session:
             session.profile()
             bound.run(session)
-            profiles = []
-            for _ in range(runs):
+            profiles: list[list[tuple[str, int]]] = []
+            while len(profiles) < runs:
                 bound.run(session)
-                profiles.append(session.profile())
+                taken = session.profile()
+                if profiles and len(taken) != len(profiles[0]):
+                    profiles.clear()  # the CPU version took over
+                profiles.append(taken)
         names = [name for name, _ in profiles[0]]
         columns = zip(*([time for _, time in profile] for profile in profiles), strict=True)
         return [(name, np.array(times, np.uint64)) for name, times in zip(names, columns, strict=True)]
@@ -158,16 +172,23 @@ class BoundArrays:
 class SessionPool:
     """The sessions of one loaded model: idle ones are kept, none more than ``limit`` exist."""
 
-    def __init__(
-        self, library: SharedObject, threads: int, cores: tuple[int, ...] | None, cache_directory: Path | None = None
-    ) -> None:
+    def __init__(self, library: SharedObject, options: SessionOptions) -> None:
         self._library: SharedObject | None = library
-        self._cores, self._cache_directory = cores, cache_directory
-        self._idle = [library.create(threads, cores, cache_directory)]
+        self._idle = [library.create(options)]
         self._made = 1
         self.threads = self._idle[0].threads
-        self._limit = 1 if cores else max(1, len(os.sched_getaffinity(0)) // self.threads)
+        on_gpu = self._idle[0].processor.name == "gpu"  # its one thread is not how many the CPU version would have
+        self._options = options if on_gpu else replace(options, threads=self.threads)
+        self._limit = 1 if options.cores else max(1, len(os.sched_getaffinity(0)) // self.threads)
         self._changed = threading.Condition()
+
+    @property
+    def processor(self) -> Processor:
+        """Waits for a session that is not running."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._library is None or self._idle)
+            self._open()
+            return min((session.processor for session in self._idle), key=lambda each: each.name)
 
     @contextmanager
     def borrowed(self) -> Iterator[Session]:
@@ -183,7 +204,7 @@ class SessionPool:
     def fresh(self) -> Iterator[Session]:
         """A new session in place of one of the pool's: what is switched on in it leaves no trace."""
         with self.borrowed():
-            session = self._open().create(self.threads, self._cores, self._cache_directory)
+            session = self._open().create(self._options)
             try:
                 yield session
             finally:
@@ -210,7 +231,7 @@ class SessionPool:
             library = self._open()
             if self._idle:
                 return self._idle.pop()
-            session = library.create(self.threads, self._cores, self._cache_directory)
+            session = library.create(self._options)
             self._made += 1
             return session
 

@@ -7,7 +7,7 @@ import os
 import struct
 import threading
 import weakref
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +21,10 @@ DTYPES = ("float32", "float64", "float16", "int8", "int16", "int32", "int64",
 """numpy's name of each ev_dtype, in order."""
 
 EV_OK, EV_INVALID = 0, 1
+EV_GPU = 1
+
+FALLBACKS = ("never", "if-needed", "always")
+"""The name of each ev_fallback, in order."""
 
 
 class EvError(ctypes.Structure):
@@ -69,6 +73,7 @@ class EvOptions(ctypes.Structure):
         ("cores", ctypes.POINTER(ctypes.c_int32)),
         ("n_cores", ctypes.c_int32),
         ("cache_directory", ctypes.c_char_p),
+        ("fallback", ctypes.c_int32),
     )
 
 
@@ -95,7 +100,27 @@ class EvApi(ctypes.Structure):
         ("profile", Profile),
         ("destroy", ctypes.CFUNCTYPE(None, Handle)),
         ("threads", ctypes.CFUNCTYPE(ctypes.c_int32, Handle)),
+        ("processor", ctypes.CFUNCTYPE(ctypes.c_int32, Handle, ErrorPointer)),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    """How to run: ``threads`` (0: the artifact's choice), pinned to ``cores``. ``cache_directory`` keeps what a GPU's driver
+    compiles. ``fallback``: one of `FALLBACKS`."""
+
+    threads: int = 0
+    cores: tuple[int, ...] | None = None
+    cache_directory: Path | None = None
+    fallback: str = "never"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processor:
+    """What computes a session's runs: ``name`` is "cpu" or "gpu". ``why``: what the GPU said when the CPU took over, else ""."""
+
+    name: str
+    why: str
 
 
 class SharedObject:
@@ -118,25 +143,24 @@ class SharedObject:
         self._api = _api(loaded, path)
         self.model: EvModel = self._api.describe().contents
 
-    def create(self, threads: int, cores: Sequence[int] | None, cache_directory: Path | None = None) -> Session:
-        """A session of ``threads`` threads (0: the artifact's choice), pinned to ``cores``; ``cache_directory`` keeps what a GPU's
-        driver compiles."""
-        return Session(self, self._api, threads, cores, cache_directory)
+    def create(self, options: SessionOptions | None = None) -> Session:
+        return Session(self, self._api, options or SessionOptions())
 
 
 class Session:
     """One arena and its worker threads; for one caller at a time."""
 
-    def __init__(
-        self, library: SharedObject, api: Any, threads: int, cores: Sequence[int] | None, cache_directory: Path | None = None
-    ) -> None:
+    def __init__(self, library: SharedObject, api: Any, options: SessionOptions) -> None:
         self._library, self._api = library, api
+        cores, folder = options.cores, options.cache_directory
         self._cores = (ctypes.c_int32 * len(cores))(*cores) if cores else None
         self._handle = Handle()
         self._error = EvError()
-        folder = os.fsencode(cache_directory) if cache_directory else None
-        options = EvOptions(ctypes.sizeof(EvOptions), threads, self._cores, len(cores) if cores else 0, folder)
-        self._check(api.create(ctypes.byref(options), ctypes.byref(self._handle), ctypes.byref(self._error)))
+        asked = EvOptions(
+            ctypes.sizeof(EvOptions), options.threads, self._cores, len(cores) if cores else 0,
+            os.fsencode(folder) if folder else None, FALLBACKS.index(options.fallback),
+        )  # fmt: skip
+        self._check(api.create(ctypes.byref(asked), ctypes.byref(self._handle), ctypes.byref(self._error)))
 
     def run(self, inputs: Any, outputs: Any) -> None:
         """One inference. ``inputs`` and ``outputs`` are arrays of void pointers, which the caller checked."""
@@ -155,6 +179,13 @@ class Session:
     def threads(self) -> int:
         """How many compute one run, the caller's included."""
         return int(self._api.threads(self._handle))
+
+    @property
+    def processor(self) -> Processor:
+        """What computed the last run, and before the first one will compute it."""
+        why = EvError()
+        name = "gpu" if self._api.processor(self._handle, ctypes.byref(why)) == EV_GPU else "cpu"
+        return Processor(name=name, why=why.text.decode(errors="replace"))
 
     def destroy(self) -> None:
         self._api.destroy(self._handle)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgevision.link import cuda_compiler, launch_plan
+from edgevision.link import cuda_compiler
 from edgevision.link.cuda_compiler import Kernels
 from edgevision.link.cuda_source import device_source
-from edgevision.link.launch_plan import DeviceCode, DevicePieces
+from edgevision.link.launch_plan import DeviceCode
 from edgevision.program import Program
 from edgevision.target import Target
 
 RUNTIME = ("cuda_session.c", "cuda_module.c", "cuda.c")
 
 
-def prepare(program: Program, target: Target, folder: Path, *, name: str, prefix: str = "") -> DevicePieces:
-    """Write the kernels (as text too: kernels.cu), the weights and the driver into ``folder``.
+def device_code(program: Program, target: Target, folder: Path) -> DeviceCode:
+    """Write the kernels into ``folder``, as text too: kernels.cu.
 
     Raises: ToolchainError without NVRTC; UnsupportedError for half precision.
     """
@@ -25,11 +25,10 @@ def prepare(program: Program, target: Target, folder: Path, *, name: str, prefix
     (folder / "kernels.cu").write_text(text)
     binary.write_bytes(made.binary)
     ptx.write_bytes(made.ptx)
-    code = DeviceCode(
+    return DeviceCode(
         launches=launches, embedded={"ev_binary": binary, "ev_ptx": ptx}, definitions=_definitions(target, made), runtime=RUNTIME,
         versions={"nvrtc": cuda_compiler.dotted(made.version)},
     )  # fmt: skip
-    return launch_plan.prepare(program, target, code, folder, name=name, prefix=prefix)
 
 
 def _definitions(target: Target, made: Kernels) -> tuple[str, str]:

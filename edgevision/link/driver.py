@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from edgevision import __version__
 from edgevision.link.codegen import SYMBOL_PREFIX, required_features
-from edgevision.link.memory_plan import ALIGNMENT_BYTES, MemoryPlan
+from edgevision.link.memory_plan import MemoryPlan
+from edgevision.link.weights import Weights
 from edgevision.program import Program, Value
 from edgevision.target import Target
 from edgevision.tensor import TensorSpec
@@ -22,27 +22,6 @@ _EV_DTYPES = {
     "uint64": "EV_UINT64", "bool": "EV_BOOL",
 }  # fmt: skip
 _DL_CODES = {"i": 0, "u": 1, "f": 2, "b": 6}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weights:
-    """All constants in one blob."""
-
-    blob: bytes
-    offsets: tuple[int, ...]
-
-
-def pack_weights(arrays: Sequence[np.ndarray], alignment_bytes: int = ALIGNMENT_BYTES) -> Weights:
-    """Arrays with the same bytes share a place; places are multiples of ``alignment_bytes``."""
-    blob, offsets, seen = bytearray(), [], {}
-    for array in arrays:
-        content = np.ascontiguousarray(array).tobytes()
-        if content not in seen:
-            blob += bytes(-len(blob) % alignment_bytes)
-            seen[content] = len(blob)
-            blob += content
-        offsets.append(seen[content])
-    return Weights(blob=bytes(blob), offsets=tuple(offsets))
 
 
 def embedded_source(**files: Path) -> str:
@@ -62,10 +41,9 @@ def driver_source(
     weights: Weights,
     *,
     name: str,
-    prefix: str,
     workspace_bytes: int,
 ) -> str:
-    """The C text of the driver. ``prefix`` "" exports `ev_get_api` alone."""
+    """The C text of the driver."""
     tables = _Tables()
     steps: list[str] = []
     operands: list[str] = []
@@ -87,16 +65,18 @@ def driver_source(
         model(program, target, memory, weights, name),
         _plan(program, target, operands, workspace_bytes),
     ]
-    if prefix:
-        parts.append(prefixed(prefix))
     return "\n".join(parts) + "\n"
 
 
-def prefixed(prefix: str) -> str:
-    """The function that --symbol-prefix exports."""
-    return (
+def entry_source(api: str, prefix: str) -> str:
+    """The C text that says which runtime answers callers, and the function that --symbol-prefix exports; ``prefix`` "" exports
+    `ev_get_api` alone."""
+    chosen = f'#include "runtime.h"\n\nconst ev_api *const ev_the_api = &{api};\n'
+    if not prefix:
+        return chosen
+    return chosen + (
         f'__attribute__((visibility("default"))) const ev_api *{prefix}_get_api(uint32_t abi);\n'
-        f"const ev_api *{prefix}_get_api(uint32_t abi) {{ return ev_runtime_api(abi); }}"
+        f"const ev_api *{prefix}_get_api(uint32_t abi) {{ return ev_runtime_api(abi); }}\n"
     )
 
 
@@ -160,11 +140,13 @@ def _features(names: Sequence[str]) -> str:
     return array("char *const", "features", [*(f"    {literal(n)}," for n in names), "    0,"])
 
 
-def model(program: Program, target: Target, memory: MemoryPlan, weights: Weights, name: str) -> str:
+def model(program: Program, target: Target, memory: MemoryPlan, weights: Weights, name: str, steps: int = 0) -> str:
+    """``steps``: how many a run has at most, where another version of the network may compute it."""
     fields = (
         "sizeof(ev_model)", "EV_ABI", literal(name), literal(target.name), literal(__version__),
         literal(program.model_sha256), str(len(program.inputs)), str(len(program.outputs)), "inputs", "outputs",
-        f"{len(weights.blob)}u", f"{memory.arena_bytes}u", str(len(program.calls)),
+        f"{len(weights.blob)}u", f"{memory.arena_bytes}u",
+        str(max(steps, len(program.calls))),
     )  # fmt: skip
     return f"static const ev_model model = {{{', '.join(fields)}}};"
 

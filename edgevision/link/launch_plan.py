@@ -1,4 +1,4 @@
-"""Launches and buffers of a device's artifact as constants in C (native/launch_plan.h); its weights and kernels as assembler."""
+"""Launches and buffers of a device's artifact as constants in C (native/launch_plan.h)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 from edgevision.link import driver, memory_plan
 from edgevision.link.device_source import Launch
 from edgevision.link.memory_plan import MemoryPlan
+from edgevision.link.pieces import Pieces
 from edgevision.link.toolchain import NATIVE
+from edgevision.link.weights import Weights
 from edgevision.program import Program, Value
 from edgevision.target import Target
 from edgevision.tensor import ITEMSIZE_BYTES
@@ -17,16 +19,6 @@ from edgevision.tensor import ITEMSIZE_BYTES
 ALIGNMENT_BYTES = 512
 """Of every part of a buffer. CL_DEVICE_MEM_BASE_ADDR_ALIGN is 1024 bits on Adreno, Mali and PoCL, 2048 on AMD, 4096 on NVIDIA; CUDA
 allocates in 256 bytes and wants vectors of four floats at multiples of 16."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DevicePieces:
-    """What linking needs, in a scratch folder."""
-
-    sources: tuple[Path, ...]
-    arena_bytes: int
-    weight_bytes: int
-    versions: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,24 +33,23 @@ class DeviceCode:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
-def prepare(program: Program, target: Target, code: DeviceCode, folder: Path, *, name: str, prefix: str = "") -> DevicePieces:
-    """Write the weights and the driver into ``folder``, where the kernels are."""
-    weights = driver.pack_weights(program.weights, ALIGNMENT_BYTES)
+def prepare(
+    program: Program, target: Target, code: DeviceCode, weights: Weights, folder: Path, *, name: str, steps: int = 0
+) -> Pieces:  # fmt: skip
+    """Write the driver into ``folder``, where the kernels are; ``steps`` as for `driver.model`."""
     memory = memory_plan.plan(memory_plan.lifetimes(program), ALIGNMENT_BYTES)
-    blob, assembler, source = folder / "weights.bin", folder / "embedded.s", folder / "driver.c"
-    blob.write_bytes(weights.blob)
-    assembler.write_text(driver.embedded_source(ev_weights=blob, **code.embedded))
-    source.write_text(_driver(program, target, code, memory, weights, name=name, prefix=prefix))
-    return DevicePieces(
-        sources=(source, assembler, *(NATIVE / file for file in code.runtime)), arena_bytes=memory.arena_bytes,
-        weight_bytes=len(weights.blob), versions=code.versions,
+    source = folder / "launches.c"
+    source.write_text(_driver(program, target, code, memory, weights, name=name, most_steps=steps))
+    return Pieces(
+        sources=(source, *(NATIVE / file for file in code.runtime)), api="ev_device_api", arena_bytes=memory.arena_bytes,
+        embedded=code.embedded, versions=code.versions,
     )  # fmt: skip
 
 
 class _Regions:
     """Parts of the two buffers, each distinct one once."""
 
-    def __init__(self, memory: MemoryPlan, weights: driver.Weights) -> None:
+    def __init__(self, memory: MemoryPlan, weights: Weights) -> None:
         self.lines: list[str] = []
         self._memory, self._weights = memory, weights
         self._numbers: dict[str, int] = {}
@@ -79,7 +70,7 @@ class _Regions:
 
 
 def _driver(
-    program: Program, target: Target, code: DeviceCode, memory: MemoryPlan, weights: driver.Weights, *, name: str, prefix: str
+    program: Program, target: Target, code: DeviceCode, memory: MemoryPlan, weights: Weights, *, name: str, most_steps: int
 ) -> str:  # fmt: skip
     regions = _Regions(memory, weights)
     steps: list[str] = []
@@ -93,8 +84,8 @@ def _driver(
         arguments += [f"    {regions.number(call.args[i])}," for i in launch.arguments]
     most = max((launch.group_size for launch in code.launches.values()), default=1)
     fields = (
-        "&model", "ev_weights", "regions", str(len(regions.lines)), "arguments", "steps", str(len(steps)), "input_offsets",
-        "output_offsets", f"{ALIGNMENT_BYTES}u", f"{most}u",
+        "&model", "ev_weights", f"{weights.end}u", "regions", str(len(regions.lines)), "arguments", "steps", str(len(steps)),
+        "input_offsets", "output_offsets", f"{ALIGNMENT_BYTES}u", f"{most}u",
     )  # fmt: skip
     parts = [
         '#include "launch_plan.h"\n',
@@ -103,9 +94,8 @@ def _driver(
         driver.array("int32_t", "arguments", arguments),
         driver.array("ev_launch", "steps", steps),
         *driver.interface(program, memory),
-        driver.model(program, target, memory, weights, name),
+        driver.model(program, target, memory, weights, name, most_steps),
         f"const ev_launch_plan ev_the_launch_plan = {{{', '.join(fields)}}};",
         *code.definitions,
-        *([driver.prefixed(prefix)] if prefix else []),
     ]
     return "\n".join(parts) + "\n"

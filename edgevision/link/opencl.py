@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgevision.link import driver, launch_plan
-from edgevision.link.launch_plan import DeviceCode, DevicePieces
+from edgevision.link import driver
+from edgevision.link.launch_plan import DeviceCode
 from edgevision.link.opencl_source import device_source
 from edgevision.program import Program
 from edgevision.target import Target
@@ -16,12 +16,11 @@ BUILD_OPTIONS = "-cl-std=CL1.2 -cl-mad-enable"
 """Multiplications and additions may be fused, which rounds once instead of twice; nothing else is loosened."""
 
 
-def prepare(program: Program, target: Target, folder: Path, *, name: str, prefix: str = "") -> DevicePieces:
-    """Write the kernels, the weights and the driver into ``folder``."""
+def device_code(program: Program, _: Target, folder: Path) -> DeviceCode:
+    """Write the kernels into ``folder``."""
     text, launches = device_source(program)
     kernels = folder / "kernels.cl"
     kernels.write_text(text)
     fields = ("ev_kernels", f"{len(text.encode())}u", driver.literal(BUILD_OPTIONS))
     definitions = ('#include "opencl_plan.h"', f"const ev_cl_source ev_the_cl_source = {{{', '.join(fields)}}};")
-    code = DeviceCode(launches=launches, embedded={"ev_kernels": kernels}, definitions=definitions, runtime=RUNTIME)
-    return launch_plan.prepare(program, target, code, folder, name=name, prefix=prefix)
+    return DeviceCode(launches=launches, embedded={"ev_kernels": kernels}, definitions=definitions, runtime=RUNTIME)

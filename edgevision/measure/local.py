@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgevision.artifact import Artifact
+from edgevision.artifact import Artifact, Step
 from edgevision.errors import DeviceError
 from edgevision.latency import DeviceInfo, Latency, StepTime
 from edgevision.measure.compare import Array
@@ -26,10 +26,12 @@ PROFILED_RUNS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalDevice:
-    """``threads`` compute a run. ``how`` is "host-build" where this machine stands in for another."""
+    """``threads`` compute a run. ``how`` is "host-build" where this machine stands in for another; ``fallback`` as in
+    `edgevision.runtime.load`."""
 
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     how: str = "native"
+    fallback: str = "never"
     timeout_s: float = 600.0
 
     @property
@@ -61,12 +63,14 @@ class LocalDevice:
             device=self.info,
             how="measured",
             artifact_sha256=artifact.sha256,
-            steps=_steps(artifact, answer["profile"]),
+            steps=_steps(artifact.steps_on(answer["processor"]), answer["profile"]),
+            processor=answer["processor"],
+            fell_back=answer["fell_back"],
         )
 
     def _ask(self, artifact: Artifact, folder: Path, request: Mapping[str, object]) -> Mapping[str, Any]:
         command = [sys.executable, "-m", "edgevision.measure.local_process", str(artifact.path), str(folder)]
-        text = json.dumps({"threads": self.threads, **request})
+        text = json.dumps({"threads": self.threads, "fallback": self.fallback, **request})
         try:
             done = subprocess.run(
                 command, input=text, capture_output=True, text=True, timeout=self.timeout_s, env=child_environment()
@@ -100,6 +104,6 @@ def fetch(folder: Path, stem: str, count: int) -> list[Array]:
     return [np.load(folder / f"{stem}.{number}.npy", allow_pickle=False) for number in range(count)]
 
 
-def _steps(artifact: Artifact, profile: Sequence[tuple[str, float]]) -> tuple[StepTime, ...]:
-    macs = {step.name: step.macs for step in artifact.steps}
+def _steps(compiled: Sequence[Step], profile: Sequence[tuple[str, float]]) -> tuple[StepTime, ...]:
+    macs = {step.name: step.macs for step in compiled}
     return tuple(StepTime(name=name, median_us=us, macs=macs.get(name, 0)) for name, us in profile)

@@ -23,7 +23,7 @@ from edgevision.measure.sampling import Sampling, collect
 
 def answer(library: Path, folder: Path, request: Mapping[str, Any]) -> dict[str, object]:
     """Run the cases that ``request`` counts, or take the samples that it asks for."""
-    with runtime.load(library, threads=request["threads"]) as network:
+    with runtime.load(library, threads=request["threads"], fallback=request["fallback"]) as network:
         for number in range(request.get("cases", 0)):
             save(folder, f"out{number}", network.run(*fetch(folder, f"in{number}", len(network.inputs))))
         if "sampling" not in request:
@@ -33,7 +33,10 @@ def answer(library: Path, folder: Path, request: Mapping[str, Any]) -> dict[str,
         with network.session() as session:
             samples = collect(lambda: bound.run(session), Sampling(**request["sampling"]))
         profile = network.profile(*inputs, runs=request["profiled"])
+        processor = network.processor
         return {
+            "processor": processor.name,
+            "fell_back": processor.why,
             "seconds": samples.seconds,
             "warmup": samples.warmup,
             "profile": [(name, float(np.median(times)) / 1e3) for name, times in profile],

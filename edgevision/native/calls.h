@@ -36,6 +36,9 @@ static inline int read_options(ev_options *into, const ev_options *from, ev_erro
 
 static inline int check_options(const ev_options *options, ev_error *error) {
     if (options->threads < 0) return ev_fail(error, EV_INVALID, "ev_options.threads is negative; 0 chooses for you");
+    if (options->fallback < EV_FALLBACK_NEVER || options->fallback > EV_FALLBACK_ALWAYS) {
+        return ev_fail(error, EV_INVALID, "ev_options.fallback is no ev_fallback");
+    }
     if (options->n_cores < 0) return ev_fail(error, EV_INVALID, "ev_options.n_cores is negative");
     if ((options->cores != NULL) != (options->n_cores > 0)) {
         return ev_fail(error, EV_INVALID, "ev_options.cores and n_cores must be given together");
@@ -47,6 +50,21 @@ static inline int check_options(const ev_options *options, ev_error *error) {
     }
     return EV_OK;
 }
+
+/* For a device's runtime without the CPU's beside it. */
+static inline int check_alone(const ev_options *options, const ev_model *model, ev_error *error) {
+    if (options->fallback == EV_FALLBACK_NEVER) return EV_OK;
+    return ev_fail(error, EV_INVALID, "ev_options.fallback is set, but ", model->name, " has no CPU version; compile it with "
+                   "--with-cpu-fallback");
+}
+
+/* A session runs once at a time. */
+static inline bool claim(_Atomic uint32_t *busy) {
+    uint32_t idle = 0;
+    return atomic_compare_exchange_strong_explicit(busy, &idle, 1, memory_order_acquire, memory_order_relaxed);
+}
+
+static inline void unclaim(_Atomic uint32_t *busy) { atomic_store_explicit(busy, 0, memory_order_release); }
 
 static inline int check_buffers(
     const char *which, const ev_tensor *tensors, int32_t count, const void *const *buffers, ev_error *error

@@ -55,10 +55,10 @@ static int make_memory(ev_session *session, ev_error *error) {
     status = cuda->cuMemHostAlloc(&host, staging_bytes(), 0);
     if (status != CUDA_SUCCESS) return failed(session, error, ev_cuda_kind_of(status), "no pinned memory for inputs and outputs", "", status);
     session->staging = host;
-    if (plan->model->weight_bytes) {
-        status = cuda->cuMemAlloc(&session->weights, plan->model->weight_bytes);
+    if (plan->weight_bytes) {
+        status = cuda->cuMemAlloc(&session->weights, plan->weight_bytes);
         if (status != CUDA_SUCCESS) return failed(session, error, ev_cuda_kind_of(status), "no memory for weights", "", status);
-        status = cuda->cuMemcpyHtoD(session->weights, plan->weights, plan->model->weight_bytes);
+        status = cuda->cuMemcpyHtoD(session->weights, plan->weights, plan->weight_bytes);
         if (status != CUDA_SUCCESS) return failed(session, error, ev_cuda_kind_of(status), "the device did not take the weights", "", status);
     }
     for (int32_t i = 0; i < plan->n_regions; i++) {
@@ -225,6 +225,7 @@ static int create(const ev_options *asked, ev_session **result, ev_error *error)
     *result = NULL;
     int status = read_options(&options, asked, error);
     if (status == EV_OK) status = check_options(&options, error);
+    if (status == EV_OK) status = check_alone(&options, ev_the_launch_plan.model, error);
     if (status != EV_OK) return status;
     ev_session *session = allocate();
     if (!session) return ev_fail(error, EV_NO_MEMORY, "no memory for a session of ", ev_the_launch_plan.model->name);
@@ -293,13 +294,6 @@ static int run_claimed(ev_session *session, const void *const *inputs, void *con
     return status;
 }
 
-static bool claim(ev_session *session) {
-    uint32_t idle = 0;
-    return atomic_compare_exchange_strong_explicit(&session->busy, &idle, 1, memory_order_acquire, memory_order_relaxed);
-}
-
-static void unclaim(ev_session *session) { atomic_store_explicit(&session->busy, 0, memory_order_release); }
-
 static int run(ev_session *session, const void *const *inputs, void *const *outputs, ev_error *error) {
     const ev_model *model = ev_the_launch_plan.model;
     if (!session) return ev_fail(error, EV_INVALID, "run: `session` is null");
@@ -310,9 +304,9 @@ static int run(ev_session *session, const void *const *inputs, void *const *outp
         return ev_fail(error, EV_INVALID, "run: the session was created before a fork and its device stayed with the parent; "
                        "create one in this process");
     }
-    if (!claim(session)) return ev_fail(error, EV_BUSY, "run: this session is already running; create one for each thread");
+    if (!claim(&session->busy)) return ev_fail(error, EV_BUSY, "run: this session is already running; create one for each thread");
     status = run_claimed(session, inputs, outputs, error);
-    unclaim(session);
+    unclaim(&session->busy);
     return status == EV_OK ? succeed(error) : status;
 }
 
@@ -338,13 +332,13 @@ static int profile(ev_session *session, ev_step *steps, size_t capacity, size_t 
     const ev_launch_plan *plan = &ev_the_launch_plan;
     if (!session || !count) return ev_fail(error, EV_INVALID, "profile: `", session ? "count" : "session", "` is null");
     if (!steps && capacity > 0) return ev_fail(error, EV_INVALID, "profile: `steps` is null and `capacity` is not 0");
-    if (!claim(session)) return ev_fail(error, EV_BUSY, "profile: this session is running");
+    if (!claim(&session->busy)) return ev_fail(error, EV_BUSY, "profile: this session is running");
     const int status = session->timing ? EV_OK : start_timing(session, error);
     *count = session->timed ? (size_t)plan->n_steps : 0;
     for (size_t i = 0; i < *count && i < capacity; i++) {
         steps[i] = (ev_step){.name = plan->steps[i].name, .nanoseconds = session->step_ns[i]};
     }
-    unclaim(session);
+    unclaim(&session->busy);
     return status == EV_OK ? succeed(error) : status;
 }
 
@@ -354,11 +348,13 @@ static const ev_model *describe(void) { return ev_the_launch_plan.model; }
 
 static int32_t threads(const ev_session *session) { return session ? 1 : 0; }
 
-static const ev_api API = {
+static int32_t processor(const ev_session *session, ev_error *why) {
+    (void)session;
+    succeed(why);
+    return EV_GPU;
+}
+
+const ev_api ev_device_api = {
     .struct_size = sizeof(ev_api), .describe = describe, .create = create, .run = run, .profile = profile, .destroy = destroy,
-    .threads = threads,
+    .threads = threads, .processor = processor,
 };
-
-const ev_api *ev_runtime_api(uint32_t abi) { return abi == EV_ABI ? &API : NULL; }
-
-__attribute__((visibility("default"))) const ev_api *ev_get_api(uint32_t abi) { return ev_runtime_api(abi); }

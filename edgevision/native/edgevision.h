@@ -33,8 +33,16 @@ typedef enum {
     EV_NO_MEMORY = 3,
     EV_NO_THREADS = 4, /* the system refused to start a worker thread, or to pin it */
     EV_KERNEL = 5,    /* a kernel reported an error */
-    EV_NO_DEVICE = 6  /* this CPU, or its operating system, lacks an instruction set that the artifact was compiled for */
+    EV_NO_DEVICE = 6  /* the GPU is missing or cannot run the artifact; or the CPU lacks an instruction set that it was compiled for */
 } ev_status;
+
+typedef enum { EV_CPU = 0, EV_GPU = 1 } ev_processor;
+
+typedef enum {
+    EV_FALLBACK_NEVER = 0,     /* what the GPU cannot do is an error */
+    EV_FALLBACK_IF_NEEDED = 1, /* the CPU version computes where the GPU is missing or refused, and from a run on that the GPU fails */
+    EV_FALLBACK_ALWAYS = 2     /* the CPU version computes from the start */
+} ev_fallback;
 
 typedef enum {
     EV_FLOAT32 = 0, EV_FLOAT64 = 1, EV_FLOAT16 = 2,
@@ -68,7 +76,7 @@ typedef struct {
     const ev_tensor *inputs, *outputs;
     size_t weight_bytes;           /* read-only, inside the library, shared by all sessions and processes */
     size_t arena_bytes;            /* activations, one allocation a session */
-    int32_t n_steps;               /* fused operators */
+    int32_t n_steps;               /* fused operators; of two versions, the one with more */
 } ev_model;
 
 typedef struct {
@@ -80,6 +88,8 @@ typedef struct {
     int32_t n_cores;
     const char *cache_directory; /* of a network for a GPU: an existing folder that keeps its compiled kernels between processes; NULL:
                                     the driver compiles them for every session. A damaged or foreign file there is not used. */
+    int32_t fallback; /* of a network for a GPU: an ev_fallback. All but EV_FALLBACK_NEVER need a library that was compiled with
+                         --with-cpu-fallback. `threads` and `cores` are the CPU version's. */
 } ev_options;
 
 typedef struct {
@@ -101,6 +111,9 @@ typedef struct ev_api {
     /* NULL is allowed; never while the session runs. After a fork only the parent can run the session; the child may destroy its copy. */
     void (*destroy)(ev_session *session);
     int32_t (*threads)(const ev_session *session); /* how many compute one run, the caller's included */
+    /* The ev_processor that computed the session's last run, and before the first one that will compute it; `why`, which may be NULL,
+     * receives why the CPU version took over (EV_OK and "" if it did not). Never while the session runs. */
+    int32_t (*processor)(const ev_session *session, ev_error *why);
 } ev_api;
 
 /* NULL if this library does not speak that ABI. A library built with --symbol-prefix P exports P_get_api beside it. */

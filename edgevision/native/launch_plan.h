@@ -3,7 +3,7 @@
 #ifndef EV_LAUNCH_PLAN_H
 #define EV_LAUNCH_PLAN_H
 
-#include "edgevision.h"
+#include "runtime.h"
 
 typedef enum { EV_ON_ARENA = 0, EV_ON_WEIGHTS = 1 } ev_region_place;
 
@@ -24,6 +24,7 @@ typedef struct {
 typedef struct {
     const ev_model *model;
     const unsigned char *weights;
+    uint64_t weight_bytes; /* that the device reads; a CPU version's may follow */
     const ev_region *regions;
     int32_t n_regions;
     const int32_t *arguments; /* numbers of regions, in the kernels' order */
@@ -36,7 +37,5 @@ typedef struct {
 } ev_launch_plan;
 
 extern const ev_launch_plan ev_the_launch_plan __attribute__((visibility("hidden")));
-
-__attribute__((visibility("hidden"))) const ev_api *ev_runtime_api(uint32_t abi);
 
 #endif

@@ -71,7 +71,7 @@ static int check_device(const ev_session *session, ev_error *error) {
     const uint64_t group = limit_of(session, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t));
     const uint64_t bits = limit_of(session, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof(uint32_t));
     const uint64_t most = limit_of(session, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof(uint64_t));
-    const uint64_t larger = plan->model->arena_bytes > plan->model->weight_bytes ? plan->model->arena_bytes : plan->model->weight_bytes;
+    const uint64_t larger = plan->model->arena_bytes > plan->weight_bytes ? plan->model->arena_bytes : plan->weight_bytes;
     if (group < plan->most_group_size) return too_small(session, "allows work groups of", group, plan->most_group_size, error);
     if (bits / 8 > plan->alignment_bytes) return too_small(session, "wants buffers aligned to", bits / 8, plan->alignment_bytes, error);
     if (most < larger) return too_small(session, "allows buffers of", most, larger, error);
@@ -92,9 +92,9 @@ static int make_memory(ev_session *session, ev_error *error) {
     cl_int status = CL_SUCCESS;
     session->arena = cl->clCreateBuffer(session->context, CL_MEM_READ_WRITE, plan->model->arena_bytes, NULL, &status);
     if (!session->arena) return cl_failed(error, kind_of(status), "no memory for activations", "", status);
-    if (plan->model->weight_bytes) {
+    if (plan->weight_bytes) {
         void *content = (void *)(uintptr_t)plan->weights;
-        session->weights = cl->clCreateBuffer(session->context, CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR, plan->model->weight_bytes,
+        session->weights = cl->clCreateBuffer(session->context, CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR, plan->weight_bytes,
                                               content, &status);
         if (!session->weights) return cl_failed(error, kind_of(status), "no memory for weights", "", status);
     }
@@ -179,6 +179,7 @@ static int create(const ev_options *asked, ev_session **result, ev_error *error)
     *result = NULL;
     int status = read_options(&options, asked, error);
     if (status == EV_OK) status = check_options(&options, error);
+    if (status == EV_OK) status = check_alone(&options, ev_the_launch_plan.model, error);
     if (status != EV_OK) return status;
     ev_session *session = allocate();
     if (!session) return ev_fail(error, EV_NO_MEMORY, "no memory for a session of ", ev_the_launch_plan.model->name);
@@ -270,13 +271,6 @@ static int run_claimed(ev_session *session, const void *const *inputs, void *con
     return status;
 }
 
-static bool claim(ev_session *session) {
-    uint32_t idle = 0;
-    return atomic_compare_exchange_strong_explicit(&session->busy, &idle, 1, memory_order_acquire, memory_order_relaxed);
-}
-
-static void unclaim(ev_session *session) { atomic_store_explicit(&session->busy, 0, memory_order_release); }
-
 static int run(ev_session *session, const void *const *inputs, void *const *outputs, ev_error *error) {
     const ev_model *model = ev_the_launch_plan.model;
     if (!session) return ev_fail(error, EV_INVALID, "run: `session` is null");
@@ -287,9 +281,9 @@ static int run(ev_session *session, const void *const *inputs, void *const *outp
         return ev_fail(error, EV_INVALID, "run: the session was created before a fork and its device stayed with the parent; "
                        "create one in this process");
     }
-    if (!claim(session)) return ev_fail(error, EV_BUSY, "run: this session is already running; create one for each thread");
+    if (!claim(&session->busy)) return ev_fail(error, EV_BUSY, "run: this session is already running; create one for each thread");
     status = run_claimed(session, inputs, outputs, error);
-    unclaim(session);
+    unclaim(&session->busy);
     return status == EV_OK ? succeed(error) : status;
 }
 
@@ -310,13 +304,13 @@ static int profile(ev_session *session, ev_step *steps, size_t capacity, size_t 
     const ev_launch_plan *plan = &ev_the_launch_plan;
     if (!session || !count) return ev_fail(error, EV_INVALID, "profile: `", session ? "count" : "session", "` is null");
     if (!steps && capacity > 0) return ev_fail(error, EV_INVALID, "profile: `steps` is null and `capacity` is not 0");
-    if (!claim(session)) return ev_fail(error, EV_BUSY, "profile: this session is running");
+    if (!claim(&session->busy)) return ev_fail(error, EV_BUSY, "profile: this session is running");
     const int status = session->timing ? EV_OK : start_timing(session, error);
     *count = session->timed ? (size_t)plan->n_steps : 0;
     for (size_t i = 0; i < *count && i < capacity; i++) {
         steps[i] = (ev_step){.name = plan->steps[i].name, .nanoseconds = session->step_ns[i]};
     }
-    unclaim(session);
+    unclaim(&session->busy);
     return status == EV_OK ? succeed(error) : status;
 }
 
@@ -326,11 +320,13 @@ static const ev_model *describe(void) { return ev_the_launch_plan.model; }
 
 static int32_t threads(const ev_session *session) { return session ? 1 : 0; }
 
-static const ev_api API = {
+static int32_t processor(const ev_session *session, ev_error *why) {
+    (void)session;
+    succeed(why);
+    return EV_GPU;
+}
+
+const ev_api ev_device_api = {
     .struct_size = sizeof(ev_api), .describe = describe, .create = create, .run = run, .profile = profile, .destroy = destroy,
-    .threads = threads,
+    .threads = threads, .processor = processor,
 };
-
-const ev_api *ev_runtime_api(uint32_t abi) { return abi == EV_ABI ? &API : NULL; }
-
-__attribute__((visibility("default"))) const ev_api *ev_get_api(uint32_t abi) { return ev_runtime_api(abi); }

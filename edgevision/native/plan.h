@@ -2,7 +2,7 @@
 #ifndef EV_PLAN_H
 #define EV_PLAN_H
 
-#include "edgevision.h"
+#include "runtime.h"
 
 /* What TVM's generated code takes: tvm_ffi's TVMFFIAny and DLPack's DLTensor, reduced to the fields it reads. */
 typedef struct {
@@ -79,9 +79,5 @@ typedef struct {
 
 /* Defined by the generated driver; everything the runtime knows about the network. Hidden visibility. */
 extern const ev_plan ev_the_plan __attribute__((visibility("hidden")));
-
-/* What ev_get_api returns. A driver built with --symbol-prefix P defines P_get_api and calls this from it, never ev_get_api: with
- * two libraries linked into one program, that name belongs to the first of them. */
-__attribute__((visibility("hidden"))) const ev_api *ev_runtime_api(uint32_t abi);
 
 #endif

@@ -219,11 +219,13 @@ static const ev_model *describe(void) { return ev_the_plan.model; }
 
 static int32_t threads(const ev_session *session) { return session ? session->team.n_members : 0; }
 
-static const ev_api API = {
+static int32_t processor(const ev_session *session, ev_error *why) {
+    (void)session;
+    succeed(why);
+    return EV_CPU;
+}
+
+const ev_api ev_cpu_api = {
     .struct_size = sizeof(ev_api), .describe = describe, .create = create, .run = run, .profile = profile, .destroy = destroy,
-    .threads = threads,
+    .threads = threads, .processor = processor,
 };
-
-const ev_api *ev_runtime_api(uint32_t abi) { return abi == EV_ABI ? &API : NULL; }
-
-__attribute__((visibility("default"))) const ev_api *ev_get_api(uint32_t abi) { return ev_runtime_api(abi); }

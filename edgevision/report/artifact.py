@@ -41,6 +41,8 @@ def _facts(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         camera = described["camera"]
         yield "camera", f"(pixel - {camera['mean']}) / {camera['std']} is folded in"
     yield "verified", _verified(described["verification"])
+    if described.get("fallback"):
+        yield "CPU version", f"for {described['fallback']['target']}; {_verified(described['fallback']['verification'])}"
     yield "weights", size(described["weight_bytes"])
     yield "arena", size(described["arena_bytes"])
     for file in described["files"].values():

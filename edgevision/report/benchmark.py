@@ -70,4 +70,7 @@ def benchmark_view(artifact: Artifact, latency: Latency, top: int) -> Renderable
         f"{latency.spread:.1%}",
         f"{len(latency.samples_ms)}",
     )
-    return Group(table, profile_table(artifact, latency, top)) if top else table
+    parts: list[RenderableType] = [table]
+    if artifact.fallback and latency.processor:
+        parts.append(f"ran on the {latency.processor.upper()}{': ' if latency.fell_back else ''}{latency.fell_back}")
+    return Group(*parts, *([profile_table(artifact, latency, top)] if top else []))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevision import __version__
-from edgevision.artifact import Step
+from edgevision.artifact import CpuVersion, Step
 from edgevision.latency import DeviceInfo, Latency, Verification
 from edgevision.model import Camera, Change, Model
 from edgevision.outcome import Outcome, coverage
@@ -110,6 +110,8 @@ def latency(record: Latency) -> Json:
     return {
         "how": record.how,
         "device": device(record.device),
+        "processor": record.processor or None,
+        "fell_back": record.fell_back,
         "threads": record.threads,
         "warmup": record.warmup,
         "samples": len(record.samples_ms),
@@ -120,6 +122,20 @@ def latency(record: Latency) -> Json:
         "median_interval_ms": None if interval is None else list(interval),
         "samples_ms": list(record.samples_ms),
         "steps": [{"name": s.name, "median_us": s.median_us, "macs": s.macs} for s in record.steps],
+    }
+
+
+def cpu_version(version: CpuVersion | None, record: Verification | None) -> Json | None:
+    """``record``: how that version was compared."""
+    if version is None or record is None:
+        return None
+    return {
+        "target": version.target,
+        "weight_bytes": version.weight_bytes,
+        "arena_bytes": version.arena_bytes,
+        "verification": verification(record),
+        "schedules": coverage(version.steps),
+        "steps": [step(each) for each in version.steps],
     }
 
 
@@ -139,6 +155,8 @@ def _outcome(outcome: Outcome) -> Json:
         "build_s": round(outcome.build_s, 3),
         "schedules": coverage(artifact.steps),
         "steps": [step(each) for each in artifact.steps],
+        "processor": artifact.processor,
+        "fallback": cpu_version(artifact.fallback, outcome.fallback_verification),
         "verification": verification(outcome.verification),
         "latency": None if outcome.latency is None else latency(outcome.latency),
         "not_measured": outcome.not_measured,

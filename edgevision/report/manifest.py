@@ -6,23 +6,26 @@ The same model, target and versions give the same bytes: it holds no times, no p
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from edgevision.artifact import Artifact, Step
+from edgevision.artifact import Artifact, CpuVersion, Step
 from edgevision.errors import InputError
 from edgevision.latency import Verification
 from edgevision.model import Model
 from edgevision.outcome import coverage
-from edgevision.report.json import Json, change, document, dumps, model_entry, step, tensor, verification
+from edgevision.report.json import Json, change, cpu_version, document, dumps, model_entry, step, tensor, verification
 from edgevision.target import Target
 from edgevision.tensor import TensorSpec
 
 
-def manifest(model: Model, target: Target, artifact: Artifact, record: Verification) -> Json:
-    """What `write` writes. The files of ``artifact`` must exist: their sizes and hashes are taken here."""
+def manifest(
+    model: Model, target: Target, artifact: Artifact, record: Verification, fallback: Verification | None = None
+) -> Json:  # fmt: skip
+    """What `write` writes; ``fallback``: the comparison of the artifact's CPU version. The files of ``artifact`` must exist: their
+    sizes and hashes are taken here."""
     original = model_entry(model)
     return document(
         "manifest",
@@ -45,15 +48,19 @@ def manifest(model: Model, target: Target, artifact: Artifact, record: Verificat
             "verification": verification(record),
             "schedules": coverage(artifact.steps),
             "steps": [step(each) for each in artifact.steps],
+            "processor": artifact.processor,
+            "fallback": cpu_version(artifact.fallback, fallback),
             "changes": [change(each) for each in model.changes],
             "notes": list(model.notes),
         },
     )
 
 
-def write(model: Model, target: Target, artifact: Artifact, record: Verification) -> None:
+def write(
+    model: Model, target: Target, artifact: Artifact, record: Verification, fallback: Verification | None = None
+) -> None:  # fmt: skip
     """Write the manifest to ``artifact.manifest``."""
-    artifact.manifest.write_text(dumps(manifest(model, target, artifact, record)), encoding="utf-8")
+    artifact.manifest.write_text(dumps(manifest(model, target, artifact, record, fallback)), encoding="utf-8")
 
 
 def read(path: Path) -> Mapping[str, Any]:
@@ -106,11 +113,22 @@ def artifact_of(library: Path) -> Artifact:
         arena_bytes=described["arena_bytes"],
         file_bytes=described["files"]["library"]["bytes"],
         versions=described["versions"],
-        steps=tuple(
-            Step(name=s["name"], ops=tuple(s["ops"]), macs=s["macs"], schedule=s["schedule"])
-            for s in described["steps"]
-        ),
+        steps=_steps(described["steps"]),
+        processor=described.get("processor", "cpu"),  # manifests of 0.1.0 do not say
+        fallback=_cpu_version(described.get("fallback")),
     )
+
+
+def _steps(entries: Sequence[Mapping[str, Any]]) -> tuple[Step, ...]:
+    return tuple(Step(name=s["name"], ops=tuple(s["ops"]), macs=s["macs"], schedule=s["schedule"]) for s in entries)
+
+
+def _cpu_version(entry: Mapping[str, Any] | None) -> CpuVersion | None:
+    if entry is None:
+        return None
+    return CpuVersion(
+        target=entry["target"], weight_bytes=entry["weight_bytes"], arena_bytes=entry["arena_bytes"], steps=_steps(entry["steps"])
+    )  # fmt: skip
 
 
 def check_bench(artifact: Artifact) -> None:

@@ -20,7 +20,9 @@ def compile_table(name: str, outcomes: Sequence[Outcome]) -> Table:
     for outcome in outcomes:
         table.add_column(outcome.target.name, justify="right")
     for label, cell in ROWS:
-        table.add_row(label, *(cell(outcome) for outcome in outcomes))
+        cells = [cell(outcome) for outcome in outcomes]
+        if any(cells):
+            table.add_row(label, *cells)
     return table
 
 
@@ -33,7 +35,7 @@ def profile_table(artifact: Artifact, latency: Latency, top: int = 10) -> Table:
     for column in ("µs", "share", "GMAC/s"):
         table.add_column(column, justify="right")
     table.add_column("schedule")
-    compiled = {step.name: step for step in artifact.steps}
+    compiled = {step.name: step for step in artifact.steps_on(latency.processor)}
     for step in sorted(latency.steps, key=lambda each: -each.median_us)[:top]:
         known = compiled.get(step.name)
         table.add_row(
@@ -104,9 +106,15 @@ def _caption(outcomes: Sequence[Outcome]) -> str | None:
     return "\n".join(reasons) or None
 
 
+def _fallback(outcome: Outcome) -> str:
+    record = outcome.fallback_verification
+    return "" if record is None else f"{verified(record)}" + (f"\n{record.max_error:.1e}" if record.errors else "")
+
+
 ROWS: tuple[tuple[str, Cell], ...] = (
     ("verified", lambda outcome: verified(outcome.verification)),
     ("largest error", _max_error),
+    ("CPU version verified", _fallback),
     ("median", _timed(_median)),
     ("p90", _detail(lambda latency: f"{latency.p90_ms:.3g} ms")),
     ("fastest", _detail(lambda latency: f"{latency.min_ms:.3g} ms")),

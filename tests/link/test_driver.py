@@ -10,15 +10,25 @@ import numpy as np
 import pytest
 
 from edgevision.link import driver
+from edgevision.link.weights import pack_versions, pack_weights
 
 
 def test_equal_constants_share_a_place() -> None:
     a = np.arange(5, dtype=np.float32)
-    packed = driver.pack_weights([a, np.ones(3, np.float32), a.copy()])
+    packed = pack_weights([a, np.ones(3, np.float32), a.copy()])
     assert packed.offsets[0] == packed.offsets[2] != packed.offsets[1]
     assert all(o % 64 == 0 for o in packed.offsets)
     at = packed.offsets[1]
     assert np.frombuffer(packed.blob[at : at + 12], np.float32).tolist() == [1, 1, 1]
+
+
+def test_versions_share_what_they_lay_out_alike() -> None:
+    bias, table = np.ones(3, np.float32), np.arange(6, dtype=np.float32).reshape(2, 3)
+    device, processor = pack_versions([[table, bias], [table.T, bias, table.reshape(-1)]], 512)
+    assert device.blob is processor.blob
+    assert device.offsets == (0, 512) and device.end == 512 + bias.nbytes
+    assert processor.offsets == (1024, 512, 0) and processor.end == len(processor.blob)
+    assert np.frombuffer(processor.blob[1024:], np.float32).tolist() == [0, 3, 1, 4, 2, 5]
 
 
 @pytest.mark.parametrize("name", ["plain", 'quote " back \\ slash', "tri??/graph", "naïve 中", "a\nb\x01" + "7"])

@@ -286,4 +286,6 @@ const ev_plan ev_the_plan = {
 #endif
 };
 
+const ev_api *const ev_the_api = &ev_cpu_api;
+
 __attribute__((visibility("default"))) const ev_api *GLUE(FAKE_NAME, _get_api)(uint32_t abi) { return ev_runtime_api(abi); }

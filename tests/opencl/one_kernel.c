@@ -12,4 +12,5 @@ static const ev_tensor outputs[] = {{"y", "", EV_FLOAT32, 1, {8}, 32}};
 static const uint64_t input_offsets[] = {0}, output_offsets[] = {512};
 static const ev_model model = {sizeof(ev_model), EV_ABI, "copy", "opencl", "0", "", 1, 1, inputs, outputs, 0, 1024, 1};
 const ev_cl_source ev_the_cl_source = {(const unsigned char *)SOURCE, sizeof SOURCE - 1, "-cl-std=CL1.2"};
-const ev_launch_plan ev_the_launch_plan = {&model, 0, regions, 2, arguments, steps, 1, input_offsets, output_offsets, 512, 8};
+const ev_launch_plan ev_the_launch_plan = {&model, 0, 0, regions, 2, arguments, steps, 1, input_offsets, output_offsets, 512, 8};
+const ev_api *const ev_the_api = &ev_device_api;

@@ -92,7 +92,7 @@ def test_the_fake_driver_notices_a_leak_and_a_misuse(artifact, program, tmp_path
         (folder / "opencl_session.c").write_text(source.replace(before, after))
         library = folder / "broken.so"
         others = [NATIVE / part for part in RUNTIME if part != "opencl_session.c"]
-        sources = [*others, Path(__file__).parent / "one_kernel.c"]
+        sources = [NATIVE / "entry.c", *others, Path(__file__).parent / "one_kernel.c"]
         words = ["cc", "-shared", "-fPIC", "-O1", "-fno-sanitize=all", f"-I{NATIVE}", folder / "opencl_session.c", *sources]
         words += ["-ldl", "-o", library]
         zig.run(words, purpose="building a broken runtime", scratch=folder / "zig")
@@ -150,7 +150,7 @@ def test_two_sessions_on_two_threads_agree_with_one(artifact, pocl):
     wrong: list[int] = []
 
     def work(number: int) -> None:
-        session = library.create(0, None)
+        session = library.create()
         bound = runtime.BoundArrays([images[number]], [np.empty_like(expected[number])])
         for _ in range(200):
             bound.outputs[0].fill(np.nan)
@@ -189,7 +189,7 @@ def grown_kb(library: Path, cycles: int, settle: int) -> int:
     for number in range(settle + cycles):
         if number == settle:
             before = resident_kb()
-        session = opened.create(0, None)
+        session = opened.create()
         bound.run(session)
         session.destroy()
     return resident_kb() - before

@@ -54,6 +54,13 @@ static int profile(ev_session *session, ev_step *steps, size_t capacity, size_t 
 static void destroy(ev_session *session) { free(session); }
 static int32_t threads(const ev_session *session) { return session != NULL; }
 
-static const ev_api api = {sizeof(ev_api), describe, create, run, profile, destroy, threads};
+static int32_t processor(const ev_session *session, ev_error *why)
+{
+    (void)session;
+    *why = (ev_error){0};
+    return EV_CPU;
+}
+
+static const ev_api api = {sizeof(ev_api), describe, create, run, profile, destroy, threads, processor};
 
 const ev_api *ev_get_api(uint32_t abi) { return abi == EV_ABI ? &api : NULL; }

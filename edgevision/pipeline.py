@@ -23,6 +23,7 @@ from edgevision.errors import CpuOnlyError, OutputFolderError, VerificationError
 from edgevision.link import package, toolchain
 from edgevision.lower.phases import check, lower
 from edgevision.measure import emulator, verify
+from edgevision.measure.cuda_device import why_absent as why_no_cuda
 from edgevision.measure.device import Device
 from edgevision.measure.emulator import Emulator
 from edgevision.measure.local import LocalDevice
@@ -284,7 +285,7 @@ def _device(
     """What runs the artifact here, and the artifact that it runs: the same program built for this machine where there
     is nothing that runs the other one, as there is for no other machine's GPU."""
     threads = options.threads or min(target.cores, len(os.sched_getaffinity(0)))
-    if not target.emulator:
+    if not target.emulator and not (target.kind == "cuda" and why_no_cuda(target)):
         return LocalDevice(threads=threads), built
     if not target.is_device and not emulator.why_absent(target):
         runner = None if emulator.why_no_runner(target) else toolchain.link_runner(target)

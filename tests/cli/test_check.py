@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import onnx
@@ -14,13 +13,12 @@ import pytest
 from benchmarks.slower import with_branch
 from edgevision import checking
 from edgevision.artifact import Artifact
-from edgevision.bout import Block, Bout
 from edgevision.measure.modelled.mca import CPUS
 from edgevision.modelled import ModelledCost, StepCost
 from edgevision.pipeline import Options, compile_model
 from edgevision.report.json import SCHEMA
 from tests.pages import save_model
-from tests.report.bouts import MS, blocks, bout
+from tests.report.bouts import Ring
 
 Command = Callable[..., tuple[str, str]]
 SHAPE = {"image": (1, 3, 32, 32)}
@@ -32,22 +30,6 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     save_model(folder / "model.onnx")
     options = Options(output=folder / "out", input_shapes=SHAPE, measure=False)
     return compile_model(str(folder / "model.onnx"), ("native",), options).outcomes[0].artifact
-
-
-class Ring:
-    """In place of devices: the candidate takes ``ratio`` times as long as the baseline, which takes ``ms``."""
-
-    def __init__(self, ratio: float = 1.0, ms: float = 1.0, noise: float = 0.01) -> None:
-        self.ratio, self.ms, self.noise = ratio, ms, noise
-        self.asked: list[tuple[str, Path, Path, Any]] = []
-
-    def __call__(self, transport: Any, first: Artifact, second: Artifact, plan: Any, enough: Any, progress: Any) -> Bout:
-        self.asked.append((transport.name, first.path, second.path, plan))
-        found: list[Block] = blocks(self.ratio, 60, self.noise, ns=self.ms * MS)
-        for count in (1, 13, 18, 25, 35, 49, 60):
-            if enough(found[:count], 1.0 + count * (plan.limit_s - 1) / 60, ""):
-                break
-        return bout(found[:count])
 
 
 @pytest.fixture
@@ -184,6 +166,7 @@ def test_the_gate_without_a_device(command: Command, ring: Ring, artifact: Artif
 
 @pytest.mark.modelled
 @pytest.mark.large
+@pytest.mark.timeout(1800)
 def test_modelled_figures_repeat_to_the_bit(artifact: Artifact) -> None:
     seen = {repr(checking.check(artifact.path, checking.Ask(modelled=True, target="arm64")).costs) for _ in range(20)}
     assert len(seen) == 1

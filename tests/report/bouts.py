@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgevision.artifact import Artifact
 from edgevision.bout import Block, Bout, Profile, Start
 from edgevision.latency import DeviceInfo
 from edgevision.telemetry import Telemetry
@@ -53,3 +55,19 @@ def bout(found: Sequence[Block], **more: Any) -> Bout:
         "profiles": (profile, profile), "looks": (telemetry(),), "seconds": 12.5, "began": "2026-01-02T03:04:05+00:00", **more,
     }  # fmt: skip
     return Bout(blocks=tuple(found), **given)
+
+
+class Ring:
+    """In place of devices: the candidate takes ``ratio`` times as long as the baseline, which takes ``ms``."""
+
+    def __init__(self, ratio: float = 1.0, ms: float = 1.0, noise: float = 0.01) -> None:
+        self.ratio, self.ms, self.noise = ratio, ms, noise
+        self.asked: list[tuple[str, Path, Path, Any]] = []
+
+    def __call__(self, transport: Any, first: Artifact, second: Artifact, plan: Any, enough: Any, progress: Any) -> Bout:
+        self.asked.append((transport.name, first.path, second.path, plan))
+        found: list[Block] = blocks(self.ratio, 60, self.noise, ns=self.ms * MS)
+        for count in (1, 13, 18, 25, 35, 49, 60):
+            if enough(found[:count], 1.0 + count * (plan.limit_s - 1) / 60, ""):
+                break
+        return bout(found[:count])

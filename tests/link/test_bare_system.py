@@ -1,4 +1,4 @@
-"""The bench program where there is nothing but itself: no /proc, no /tmp, no libraries, no environment, a folder it cannot write."""
+"""The bench program where there is nothing but itself: no /proc, no /tmp, no libraries, no environment, nowhere to write."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def bare(command: list[str], root: Path) -> subprocess.CompletedProcess[str]:
     if os.geteuid() != 0 and subprocess.run(["unshare", "-r", "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("no file system of its own for a process here: neither root nor user namespaces")
     words = [*([] if os.geteuid() == 0 else ["unshare", "-r"]), "chroot", str(root), *command]
-    return subprocess.run(words, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, capture_output=True, text=True, timeout=120, check=False)
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}  # where chroot is
+    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -19,8 +19,10 @@ from edgevision import ingest
 from edgevision import target as targets
 from edgevision.artifact import Artifact
 from edgevision.divergence import explain
-from edgevision.errors import CpuOnlyError, OutputFolderError, VerificationError
+from edgevision.errors import CpuOnlyError, InputError, OutputFolderError, VerificationError
+from edgevision.latency import Verification
 from edgevision.link import package, toolchain
+from edgevision.link.package import Version
 from edgevision.lower.phases import check, lower
 from edgevision.measure import emulator, verify
 from edgevision.measure.cuda_device import why_absent as why_no_cuda
@@ -61,7 +63,7 @@ class CameraOptions:
 class Options:
     """How to compile. ``threads``: 0 takes as many as the target has cores and this machine offers. ``tuning_logs`` are
     looked through before the shipped ones, ``tune`` is a number of trials that are made first and go into its first
-    folder."""
+    folder. ``cpu_fallback`` puts a version for the target's host into a GPU's artifact."""
 
     output: Path | None = None
     input_shapes: Mapping[str, tuple[int, ...]] | None = None
@@ -77,6 +79,7 @@ class Options:
     tuning_logs: Sequence[Path] = ()
     shipped_logs: bool = True
     tune: int = 0
+    cpu_fallback: bool = False
     verify: bool = True
     measure: bool = True
     threads: int = 0
@@ -109,6 +112,7 @@ def compile_model(
     ]
     if options.symbol_prefix:
         toolchain.check_symbol(options.symbol_prefix)
+    hosts = [_host(target, options) for target in chosen]
     for target in chosen:
         toolchain.check_cpu(target)
     progress("reading the model")
@@ -120,10 +124,21 @@ def compile_model(
     with _libraries_built(chosen):
         program = lower(model, options.dump_ir)
     outcomes = [
-        _compile_for(target, model, program, reference, place, options, progress)
-        for target, place in zip(chosen, places, strict=True)
+        _compile_for(target, host, model, program, reference, place, options, progress)
+        for target, host, place in zip(chosen, hosts, places, strict=True)
     ]
     return Compilation(model=model, outcomes=tuple(outcomes))
+
+
+def _host(target: Target, options: Options) -> Target | None:
+    """The target of the CPU version in the artifact of a GPU, if one was asked for."""
+    if not options.cpu_fallback:
+        return None
+    if not target.is_device:
+        raise InputError(f"--with-cpu-fallback is for GPUs; what is compiled for target {target.name} runs on the CPU as it is")
+    if not target.host:
+        raise InputError(f"target {target.name} does not say which CPU stands beside the GPU: its file lacks host")
+    return targets.load(target.host, cpu=options.cpu, features=options.features, cores=options.cores)
 
 
 @contextmanager
@@ -172,15 +187,16 @@ def _place(model: Model, target: Target, options: Options, *, alone: bool) -> Pa
 
 
 def _compile_for(
-    target: Target, model: Model, program: Program, reference: Reference, place: Path, options: Options,
+    target: Target, host: Target | None, model: Model, program: Program, reference: Reference, place: Path, options: Options,
     progress: Progress,
 ) -> Outcome:  # fmt: skip
     started = time.monotonic()
     with _scratch(place) as scratch:
         progress(f"{target.name}: scheduling")
         scheduled = scheduled_for(program, target, model, options, progress)
+        fallback = Version(program=scheduled_for(program, host, model, options, progress), target=host) if host else None
         progress(f"{target.name}: compiling and linking")
-        built = _link(scheduled, target, model, scratch, options)
+        built = _link(scheduled, target, model, scratch, options, fallback)
         build_s = time.monotonic() - started
         device, artifact = _device(target, built, scheduled, model, scratch, options)
         if options.verify:
@@ -195,15 +211,34 @@ def _compile_for(
                 raise explain(error, model, reference) from None
         else:
             record = verify.skipped()
-        manifest.write(model, target, built, record)
+        beside = _verified_beside(fallback, built, model, reference, scratch, options, progress) if fallback else None
+        manifest.write(model, target, built, record, beside)
         latency, reason = None, _why_not_measured(device, options)
         if isinstance(device, LocalDevice) and not reason:
             progress(f"{target.name}: measuring")
             latency = device.time(built, inputs_for(model.inputs, reference.seed, 1)[0])
         final = _publish(built, place)
     return Outcome(
-        target=target, artifact=final, verification=record, latency=latency, not_measured=reason, build_s=build_s
+        target=target, artifact=final, verification=record, fallback_verification=beside, latency=latency, not_measured=reason,
+        build_s=build_s,
     )  # fmt: skip
+
+
+def _verified_beside(
+    fallback: Version, built: Artifact, model: Model, reference: Reference, scratch: Path, options: Options, progress: Progress
+) -> Verification:  # fmt: skip
+    """The CPU version in a GPU's artifact, where that CPU or an emulator is at hand; else the same program built for here."""
+    if not options.verify:
+        return verify.skipped()
+    device, artifact = _device(fallback.target, built, fallback.program, model, scratch, options, "always")
+    progress(f"{built.target}: verifying the CPU version ({device.how})")
+    macs = sum(call.step.macs for call in fallback.program.calls)
+    count = verify.emulated_inputs(macs) if isinstance(device, Emulator) else verify.NATIVE_INPUTS
+    try:
+        return verify.verify(artifact, device, reference, count=count)
+    except VerificationError:
+        _keep(scratch, options.keep_failed)
+        raise
 
 
 def scheduled_for(program: Program, target: Target, model: Model, options: Options, progress: Progress) -> Program:
@@ -270,29 +305,31 @@ def _scratch(place: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def _link(program: Program, target: Target, model: Model, scratch: Path, options: Options) -> Artifact:
+def _link(
+    program: Program, target: Target, model: Model, scratch: Path, options: Options, fallback: Version | None = None
+) -> Artifact:  # fmt: skip
     pieces, finished = scratch / "pieces", scratch / "artifact"
     pieces.mkdir()
     finished.mkdir()
-    artifact = package.link(program, target, pieces, finished, name=model.name, prefix=options.symbol_prefix)
+    artifact = package.link(program, target, pieces, finished, name=model.name, prefix=options.symbol_prefix, fallback=fallback)
     onnx.save(ingest.to_onnx(model.proto), artifact.model)
     return artifact
 
 
 def _device(
-    target: Target, built: Artifact, program: Program, model: Model, scratch: Path, options: Options
+    target: Target, built: Artifact, program: Program, model: Model, scratch: Path, options: Options, fallback: str = "never"
 ) -> tuple[Device, Artifact]:
     """What runs the artifact here, and the artifact that it runs: the same program built for this machine where there
-    is nothing that runs the other one, as there is for no other machine's GPU."""
+    is nothing that runs the other one, as there is for no other machine's GPU. ``fallback`` says which version of it runs."""
     threads = options.threads or min(target.cores, len(os.sched_getaffinity(0)))
     if not target.emulator and not (target.kind == "cuda" and why_no_cuda(target)):
-        return LocalDevice(threads=threads), built
+        return LocalDevice(threads=threads, fallback=fallback), built
     if not target.is_device and not emulator.why_absent(target):
         runner = None if emulator.why_no_runner(target) else toolchain.link_runner(target)
-        return Emulator(target=target, runner=runner), built
-    here = scratch / "host"
-    here.mkdir()
+        return Emulator(target=target, runner=runner, fallback=fallback), built
     host = targets.load("opencl" if target.is_device else "native")
+    here = scratch / f"host-{host.name}"
+    here.mkdir()
     return LocalDevice(threads=threads, how="host-build"), _link(program, host, model, here, options)
 
 

@@ -30,6 +30,7 @@ class Target:
     ``vector_registers`` are one work item's: the widest vector that pays, and how many of them it keeps without spilling.
     ``work_group`` is the most work items of a group, ``work_items`` how many a kernel needs at least to keep the device busy.
     ``compute_capability`` is of kind "cuda" alone: which GPU its machine code is for, "8.7".
+    ``host`` is the target of the CPU version that --with-cpu-fallback puts beside.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Target:
     sysroot: str
     work_group: int = 0
     work_items: int = 0
+    host: str = ""
     compute_capability: str = ""
 
     @property
@@ -158,6 +160,7 @@ def fault(target: Target) -> str:
             f"work_group {target.work_group} is not a power of two",
         ),
         (not target.is_device or target.work_items > 0, f"work_items {target.work_items} is not positive"),
+        (not target.host or target.host in names(), f"host {target.host!r} is no target that edgevision brings"),
         (
             bool(re.fullmatch(r"[1-9]\d?\.\d", target.compute_capability)) == (target.kind == "cuda"),
             f"compute_capability {target.compute_capability!r} must be a GPU's, such as '8.7', of kind cuda and no other",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from edgevision.artifact import Artifact
     from edgevision.device_file import DeviceEntry
+    from edgevision.measure.sampling import Sampling
     from edgevision.measurement import Measurement
 
 
@@ -31,40 +32,44 @@ if TYPE_CHECKING:
 )
 @click.option("--precision", type=click.FloatRange(min=0), default=0.01, show_default=True, help=(
     "Stop when the 95 % interval of the median is this narrow (half its width over the median)."))  # fmt: skip
+@click.option("--fallback", type=click.Choice(["never", "if-needed", "always"]), default="never", show_default=True, help=(
+    "When the CPU version of a GPU's artifact computes (compile --with-cpu-fallback)."))  # fmt: skip
 @click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, help="Operators in the profile.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/json.md) instead of tables.")
 def bench(
     file: Path, names: tuple[str, ...], labels: tuple[str, ...], devices_file: Path | None, cores: str | None, threads: int | None,
-    seconds: float, precision: float, top: int, as_json: bool,
+    seconds: float, precision: float, fallback: str, top: int, as_json: bool,
 ) -> int:  # fmt: skip
     """Time ARTIFACT, a .so with the files that a compile wrote beside it, on random inputs.
 
     Without --device it must be compiled for this machine.
     """
+    from edgevision.measure.sampling import Sampling
     from edgevision.report.manifest import artifact_of
 
     artifact = artifact_of(file)
+    if (names or labels) and fallback != "never":
+        raise click.UsageError("--fallback is for this machine; --device runs the -bench program, which takes it too")
     if names or labels:
         from edgevision.devices import chosen
 
         return _on_devices(artifact, chosen(names, labels, devices_file), cores, threads, seconds, precision, top, as_json)
     if cores:
         raise click.UsageError("--cores needs --device; this machine is --device local")
-    _here(artifact, threads, seconds, precision, top, as_json)
+    _here(artifact, threads, fallback, Sampling(limit_s=seconds, precision=precision), top, as_json)
     return 0
 
 
-def _here(artifact: Artifact, threads: int | None, seconds: float, precision: float, top: int, as_json: bool) -> None:
+def _here(artifact: Artifact, threads: int | None, fallback: str, sampling: Sampling, top: int, as_json: bool) -> None:
     from edgevision.measure.local import LocalDevice
     from edgevision.measure.reference import inputs_for
-    from edgevision.measure.sampling import Sampling
     from edgevision.report import console
     from edgevision.report.benchmark import benchmark_report, benchmark_view
     from edgevision.report.json import dumps
 
-    device = LocalDevice(threads=threads or len(os.sched_getaffinity(0)))
+    device = LocalDevice(threads=threads or len(os.sched_getaffinity(0)), fallback=fallback)
     [inputs] = inputs_for(artifact.inputs, seed=0, count=1)
-    latency = device.time(artifact, inputs, Sampling(limit_s=seconds, precision=precision))
+    latency = device.time(artifact, inputs, sampling)
     if as_json:
         click.echo(dumps(benchmark_report(artifact, latency)), nl=False)
     else:

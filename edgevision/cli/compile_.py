@@ -47,6 +47,8 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--no-tuning-logs", is_flag=True, help="Use no tuned schedule, not even those that come with edgevision.")
 @click.option("--tune", type=click.IntRange(min=1), metavar="N",
               help="Make N trials first, into --tuning-logs [default: tuning_logs].")  # fmt: skip
+@click.option("--with-cpu-fallback", is_flag=True,
+              help="Put a version for the host's CPU beside a GPU's, for where the GPU is missing or lost.")  # fmt: skip
 @click.option("--no-verify", is_flag=True, help="Do not run the artifact against onnxruntime; the manifest records it.")
 @click.option("--no-measure", is_flag=True, help="Do not time the artifact.")
 @click.option("--profile", is_flag=True, help="Print the longest operators too.")
@@ -79,6 +81,7 @@ def compile_(source: str, names: tuple[str, ...], as_json: bool, quiet: bool, pr
         tuning_logs=(given["tuning_logs"],) if given["tuning_logs"] else (),
         shipped_logs=not given["no_tuning_logs"],
         tune=given["tune"] or 0,
+        cpu_fallback=given["with_cpu_fallback"],
         verify=not given["no_verify"],
         measure=not given["no_measure"],
         threads=threads,

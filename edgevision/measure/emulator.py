@@ -27,13 +27,14 @@ BIONIC_LIBRARIES = {"libc.so": "libc.so.6", "libm.so": "libm.so.6", "libdl.so": 
 class Emulator:
     """Runs the .so in ``runner`` (native/bench.c with EV_BENCH_DLOPEN, built for ``target.runner_zig_target``), or the
     static bench that lies beside it where ``runner`` is None. ``timeout_s`` is for one input; None takes what the
-    network's size allows for.
+    network's size allows for. ``fallback`` as in `edgevision.runtime.load`.
     """
 
     target: Target
     runner: Path | None
     threads: int = 2
     timeout_s: float | None = None
+    fallback: str = "never"
 
     @property
     def how(self) -> str:
@@ -72,7 +73,7 @@ class Emulator:
             command += [str(self.runner), str(artifact.path.resolve())]
         else:
             command += [str(artifact.bench)]
-        return [*command, "--runs", "1", "--warmup", "0", "--threads", str(self.threads)]
+        return [*command, "--runs", "1", "--warmup", "0", "--threads", str(self.threads), "--fallback", self.fallback]
 
     def _run(self, command: Sequence[str], artifact: Artifact) -> None:
         what = artifact.path if self.runner else artifact.bench

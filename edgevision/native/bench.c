@@ -1,6 +1,6 @@
 /* Runs a compiled network and prints what was measured as one JSON object: {"abi", "name", "target", "model_sha256", "threads",
  * "warmup", "create_ns", "first_run_ns", "samples_ns": [...], "waited_ns": [...], "threads_ran_ns", "threads_waited_ns", "elapsed_ns",
- * "asleep_ns", "steps": [{"name", "ns"}], "peak_rss_bytes"}.
+ * "asleep_ns", "steps": [{"name", "ns"}], "processor": "cpu" or "gpu", "fell_back": why the CPU took over, "peak_rss_bytes"}.
  *
  * "waited_ns": for how long of each sample, or of the microseconds since the one before, the calling thread was ready to run while
  * others ran on its core; the two sums are those of all threads over all samples, "elapsed_ns" is the time that these took together,
@@ -39,7 +39,7 @@ enum { PROFILED_RUNS = 9, MOST_FILES = 64, MOST_SAMPLES = 1000000 };
 
 typedef struct {
     const char *model_path, *program;
-    int32_t threads, n_cores, cores[EV_MAX_THREADS];
+    int32_t threads, n_cores, cores[EV_MAX_THREADS], fallback;
     long runs, warmup;
     uint64_t seed;
     double min_seconds;
@@ -57,7 +57,7 @@ static _Noreturn void fail(int code, const char *what, const char *which, const 
 
 static _Noreturn void usage(const char *program, const char *complaint, const char *which) {
     fprintf(stderr, "%s%s%s; usage: %s" USAGE_MODEL " [--threads N] [--cores 0,1] [--runs N] [--warmup N] [--min-seconds S] "
-            "[--input FILE]... [--output FILE]... [--profile] [--seed N]" USAGE_OWN_PAGES "\n", complaint, *which ? " " : "", which, program);
+            "[--input FILE]... [--output FILE]... [--profile] [--seed N] [--fallback never|if-needed|always]" USAGE_OWN_PAGES "\n", complaint, *which ? " " : "", which, program);
     exit(EXIT_USAGE);
 }
 
@@ -89,6 +89,14 @@ static void add_file(const arguments *args, const char **files, int *count, cons
     files[(*count)++] = path;
 }
 
+static int32_t fallback_called(const arguments *args, const char *name) {
+    static const char *const NAMES[] = {"never", "if-needed", "always"};
+    for (int32_t i = EV_FALLBACK_NEVER; i <= EV_FALLBACK_ALWAYS; i++) {
+        if (!strcmp(name, NAMES[i])) return i;
+    }
+    usage(args->program, "not one of never, if-needed and always:", name);
+}
+
 static void read_option(arguments *args, const char *option, char *value) {
     if (!value) usage(args->program, "a value must follow", option);
     if (!strcmp(option, "--threads")) args->threads = (int32_t)whole(args, option, value, 0, EV_MAX_THREADS);
@@ -97,6 +105,7 @@ static void read_option(arguments *args, const char *option, char *value) {
     else if (!strcmp(option, "--warmup")) args->warmup = whole(args, option, value, 0, MOST_SAMPLES);
     else if (!strcmp(option, "--min-seconds")) args->min_seconds = seconds(args, value);
     else if (!strcmp(option, "--seed")) args->seed = (uint64_t)whole(args, option, value, 0, INT32_MAX);
+    else if (!strcmp(option, "--fallback")) args->fallback = fallback_called(args, value);
     else if (!strcmp(option, "--input")) add_file(args, args->inputs, &args->n_inputs, value);
     else if (!strcmp(option, "--output")) add_file(args, args->outputs, &args->n_outputs, value);
     else usage(args->program, "unknown option", option);
@@ -151,7 +160,8 @@ static uint64_t now_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
 
 static ev_session *open_session(const ev_api *api, const arguments *args, uint64_t *took_ns) {
     const ev_options options = {
-        .struct_size = sizeof options, .threads = args->threads, .cores = args->n_cores ? args->cores : NULL, .n_cores = args->n_cores};
+        .struct_size = sizeof options, .threads = args->threads, .cores = args->n_cores ? args->cores : NULL, .n_cores = args->n_cores,
+        .fallback = args->fallback};
     ev_session *session;
     ev_error error;
     const uint64_t before = now_ns();
@@ -390,7 +400,11 @@ int main(int argc, char **argv) {
     print_measured(&got);
     printf("\"steps\": [");
     if (args.profile) print_steps(api, session, inputs, outputs);
-    printf("], \"peak_rss_bytes\": ");
+    printf("], ");
+    ev_error why;
+    print_text("processor", api->processor(session, &why) == EV_GPU ? "gpu" : "cpu");
+    print_text("fell_back", why.text);
+    printf("\"peak_rss_bytes\": ");
     print_peak_rss();
     printf("}\n");
     api->destroy(session);

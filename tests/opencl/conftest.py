@@ -27,16 +27,17 @@ def pocl() -> None:
 
 @pytest.fixture(scope="session")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """artifact("small", "opencl-mali"): the .so, linked once and not verified."""
-    made: dict[tuple[str, str], Path] = {}
+    """artifact("small", "opencl-mali"): the .so, linked once and not verified; with a CPU version where asked for."""
+    made: dict[tuple[str, str, bool], Path] = {}
 
-    def get(model: str, name: str = "opencl") -> Path:
-        if (model, name) not in made:
+    def get(model: str, name: str = "opencl", *, cpu_fallback: bool = False) -> Path:
+        if (model, name, cpu_fallback) not in made:
             folder = tmp_path_factory.mktemp(f"{model}-{name}")
             onnx.save(MODELS[model](), folder / f"{model}.onnx")
-            options = Options(output=folder / "out", verify=False, measure=False)
-            made[model, name] = compile_model(folder / f"{model}.onnx", (name,), options).outcomes[0].artifact.path
-        return made[model, name]
+            options = Options(output=folder / "out", verify=False, measure=False, cpu_fallback=cpu_fallback)
+            outcome = compile_model(folder / f"{model}.onnx", (name,), options).outcomes[0]
+            made[model, name, cpu_fallback] = outcome.artifact.path
+        return made[model, name, cpu_fallback]
 
     return get
 

@@ -2,7 +2,8 @@
  * process with status 70 and a line on stderr; at exit a line tells how many objects were made and how many are left.
  *
  * $EV_FAKE_OPENCL names one way to fail: no-platform, no-device, small-groups, wide-alignment, small-buffers, build, no-context,
- * no-queue, no-memory, no-part, no-program, no-kernel, argument, launch, finish, times. */
+ * no-queue, no-memory, no-part, no-program, no-kernel, argument, launch, finish, times. $EV_FAKE_LOST_AT is the number of a call, from
+ * which on the device is lost: all that could fail does. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -49,6 +50,12 @@ static void refuse(const char *function, const char *why) {
 static bool asked(const char *failure) {
     const char *chosen = getenv("EV_FAKE_OPENCL");
     return chosen && strcmp(chosen, failure) == 0;
+}
+
+static bool lost(void) {
+    static int calls;
+    const char *at = getenv("EV_FAKE_LOST_AT");
+    return ++calls >= (at ? atoi(at) : INT32_MAX);
 }
 
 __attribute__((destructor)) static void report(void) {
@@ -101,7 +108,7 @@ static void *failed(cl_int *status, cl_int code) {
 
 EXPORT cl_int clGetPlatformIDs(cl_uint most, void **into, cl_uint *count) {
     EXPECT(into == NULL || most > 0);
-    if (asked("no-platform")) return -1001;
+    if (lost() || asked("no-platform")) return -1001;
     if (into) into[0] = &platform_;
     if (count) *count = 1;
     return 0;
@@ -109,7 +116,7 @@ EXPORT cl_int clGetPlatformIDs(cl_uint most, void **into, cl_uint *count) {
 
 EXPORT cl_int clGetDeviceIDs(void *platform, uint64_t type, cl_uint most, void **into, cl_uint *count) {
     EXPECT(platform == &platform_ && most > 0 && into);
-    if (asked("no-device") || type != 4) return -1; /* it is a GPU */
+    if (lost() || asked("no-device") || type != 4) return -1; /* it is a GPU */
     into[0] = &device_;
     if (count) *count = 1;
     return 0;
@@ -117,6 +124,7 @@ EXPORT cl_int clGetDeviceIDs(void *platform, uint64_t type, cl_uint most, void *
 
 EXPORT cl_int clGetDeviceInfo(void *device, cl_uint which, size_t bytes, void *into, size_t *size) {
     EXPECT(device == &device_ && into);
+    if (lost()) return -2;
     uint64_t value;
     size_t wide = 8;
     switch (which) {
@@ -139,14 +147,14 @@ EXPORT cl_int clGetDeviceInfo(void *device, cl_uint which, size_t bytes, void *i
 
 EXPORT void *clCreateContext(const intptr_t *properties, cl_uint count, void *const *devices, void *notify, void *user, cl_int *status) {
     EXPECT(!properties && count == 1 && devices[0] == &device_ && !notify && !user);
-    if (asked("no-context")) return failed(status, -2);
+    if (lost() || asked("no-context")) return failed(status, -2);
     *status = 0;
     return make(CONTEXT, NULL);
 }
 
 EXPORT void *clCreateCommandQueue(void *context, void *device, uint64_t properties, cl_int *status) {
     EXPECT(device == &device_ && (properties & ~2u) == 0);
-    if (asked("no-queue") || (properties && asked("no-timing"))) return failed(status, -6);
+    if (lost() || asked("no-queue") || (properties && asked("no-timing"))) return failed(status, -6);
     object *queue = make(QUEUE, live(context, CONTEXT));
     queue->times = properties == 2;
     *status = 0;
@@ -157,7 +165,7 @@ EXPORT void *clCreateBuffer(void *context, uint64_t flags, size_t bytes, void *c
     EXPECT(bytes > 0 && (flags & ~(uint64_t)(READ_ONLY | READ_WRITE | COPY)) == 0);
     EXPECT((flags & READ_ONLY) == 0 || (flags & READ_WRITE) == 0);
     EXPECT((content != NULL) == ((flags & COPY) != 0));
-    if (asked("no-memory")) return failed(status, -4);
+    if (lost() || asked("no-memory")) return failed(status, -4);
     object *buffer = make(BUFFER, live(context, CONTEXT));
     buffer->bytes = bytes;
     buffer->flags = flags;
@@ -174,7 +182,7 @@ EXPORT void *clCreateSubBuffer(void *whole, uint64_t flags, cl_uint type, const 
     EXPECT(buffer->kind == BUFFER && type == 0x1220 && place[1] > 0);
     EXPECT(place[0] % ALIGNMENT == 0 && place[0] + place[1] <= buffer->bytes);
     EXPECT((buffer->flags & READ_ONLY) == 0 || flags == READ_ONLY);
-    if (asked("no-part")) return failed(status, -4);
+    if (lost() || asked("no-part")) return failed(status, -4);
     object *part = make(PART, buffer);
     part->origin = place[0];
     part->bytes = place[1];
@@ -197,7 +205,7 @@ EXPORT cl_int clReleaseCommandQueue(void *queue) {
 EXPORT void *clCreateProgramWithSource(void *context, cl_uint count, const char **texts, const size_t *sizes, cl_int *status) {
     EXPECT(count == 1 && texts[0] && sizes && sizes[0] > 0);
     EXPECT(memchr(texts[0], 0, sizes[0]) == NULL && memchr(texts[0], '\r', sizes[0]) == NULL);
-    if (asked("no-program")) return failed(status, -6);
+    if (lost() || asked("no-program")) return failed(status, -6);
     object *program = make(PROGRAM, live(context, CONTEXT));
     program->text = strndup(texts[0], sizes[0]);
     *status = 0;
@@ -211,7 +219,7 @@ EXPORT cl_int clGetProgramInfo(void *program, cl_uint which, size_t bytes, void 
     const object *o = live(program, PROGRAM);
     const size_t length = sizeof MARK - 1 + strlen(o->text);
     EXPECT(o->built && into && !size);
-    if (asked("no-binary")) return -6;
+    if (lost() || asked("no-binary")) return -6;
     if (which == 0x1165) {
         EXPECT(bytes == sizeof(size_t));
         memcpy(into, &length, sizeof length);
@@ -244,7 +252,7 @@ EXPORT void *clCreateProgramWithBinary(
 EXPORT cl_int clBuildProgram(void *program, cl_uint count, void *const *devices, const char *options, void *notify, void *user) {
     object *o = live(program, PROGRAM);
     EXPECT(count == 1 && devices[0] == &device_ && options && strstr(options, "-cl-std=CL1.2") && !notify && !user);
-    if (asked("build") || asked("build-silent")) return -11;
+    if (lost() || asked("build") || asked("build-silent")) return -11;
     if (o->from_binary && asked("binary-build")) return -11;
     if (!o->from_binary) compiled++;
     o->built = true;
@@ -255,7 +263,7 @@ EXPORT cl_int clGetProgramBuildInfo(void *program, void *device, cl_uint which, 
     static const char LOG[] = "\nkernels.cl:7:3: error: no such thing\nmore\n";
     live(program, PROGRAM);
     EXPECT(device == &device_ && which == 0x1183);
-    if (asked("build-silent")) return -5;
+    if (lost() || asked("build-silent")) return -5;
     EXPECT(!into || bytes >= sizeof LOG);
     if (into) memcpy(into, LOG, sizeof LOG);
     if (size) *size = sizeof LOG;
@@ -267,7 +275,7 @@ EXPORT void *clCreateKernel(void *program, const char *name, cl_int *status) {
     object *o = live(program, PROGRAM);
     char wanted[512];
     EXPECT(o->built && strlen(name) < 400);
-    if (asked("no-kernel")) return failed(status, -46);
+    if (lost() || asked("no-kernel")) return failed(status, -46);
     snprintf(wanted, sizeof wanted, " void %s(", name);
     const char *found = strstr(o->text, wanted);
     EXPECT(found != NULL);
@@ -289,7 +297,7 @@ EXPORT cl_int clSetKernelArg(void *kernel, cl_uint index, size_t bytes, const vo
     EXPECT((int)index < o->n_arguments && bytes == sizeof(void *) && value);
     object *buffer = live(*(void *const *)value, BUFFER);
     EXPECT(root(buffer) == root(o));
-    if (asked("argument")) return -51;
+    if (lost() || asked("argument")) return -51;
     o->arguments[index] = buffer;
     return 0;
 }
@@ -316,7 +324,7 @@ EXPORT cl_int clEnqueueNDRangeKernel(
     EXPECT(global[0] > 0 && local[0] > 0 && global[0] % local[0] == 0 && local[0] == k->group && local[0] <= 1024);
     EXPECT(!event || q->times);
     check_arguments(k);
-    if (asked("launch")) return -5;
+    if (lost() || asked("launch")) return -5;
     if (event) *event = make(EVENT, q);
     return 0;
 }
@@ -335,6 +343,7 @@ EXPORT cl_int clEnqueueWriteBuffer(
 ) {
     object *b = transfer(queue, buffer, blocking, offset, bytes, from, waits);
     EXPECT(!list && !event);
+    if (lost()) return -5;
     memcpy(b->content + offset, from, bytes);
     return 0;
 }
@@ -344,19 +353,20 @@ EXPORT cl_int clEnqueueReadBuffer(
 ) {
     object *b = transfer(queue, buffer, blocking, offset, bytes, into, waits);
     EXPECT(!list && !event);
+    if (lost()) return -5;
     memcpy(into, b->content + offset, bytes);
     return 0;
 }
 
 EXPORT cl_int clFinish(void *queue) {
     live(queue, QUEUE)->pending = 0;
-    return asked("finish") ? -5 : 0;
+    return lost() || asked("finish") ? -5 : 0;
 }
 
 EXPORT cl_int clGetEventProfilingInfo(void *event, cl_uint which, size_t bytes, void *into, size_t *size) {
     const object *e = live(event, EVENT);
     EXPECT(bytes == 8 && (which == 0x1282 || which == 0x1283) && e->parent->pending == 0 && !size);
-    if (asked("times")) return -7;
+    if (lost() || asked("times")) return -7;
     const cl_ulong at = which == 0x1283 ? 3500 : 1000;
     memcpy(into, &at, sizeof at);
     return 0;

@@ -20,8 +20,9 @@ from pathlib import Path
 
 from edgevision import ingest, target
 from edgevision.lower.phases import emit, lower
-from edgevision.tune.network import Options, tune_program
-from edgevision.tune.session import Budget
+from edgevision.tune.network import tune_program
+from edgevision.tune.options import Options
+from edgevision.tune.state import Budget
 from edgevision.tuning_log import FILE, folder_name, read
 
 STOCK = "stock"

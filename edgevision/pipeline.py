@@ -40,7 +40,9 @@ from edgevision.schedule.apply import schedule
 from edgevision.schedule.gpu.apply import schedule as schedule_for_device
 from edgevision.target import Target
 from edgevision.tune import network as tuner
-from edgevision.tune.session import Budget, Report, State
+from edgevision.tune.benches import check as check_tuning
+from edgevision.tune.options import Options as TuningOptions
+from edgevision.tune.state import Budget, Report, State
 from edgevision.tuning_log import open_logs, setting_of, shipped, tuned
 
 Progress = Callable[[str], None]
@@ -248,7 +250,7 @@ def scheduled_for(program: Program, target: Target, model: Model, options: Optio
             raise CpuOnlyError("--tune", target.name, target.kind)
         return schedule_for_device(program, target)
     if options.tune:
-        settings = tuner.Options(
+        settings = TuningOptions(
             budget=Budget(trials=options.tune), threads=options.threads or 1, excluded=_excluded(options)
         )
 
@@ -273,29 +275,30 @@ def _excluded(options: Options) -> frozenset[str]:
 
 
 def tune_model(
-    source: Any, name: str = "native", options: Options | None = None, settings: tuner.Options | None = None,
-    progress: Progress = lambda _: None, report: Report = lambda _: None,
+    source: Any, name: str = "native", options: Options | None = None, settings: TuningOptions | None = None,
+    progress: Progress = lambda _: None, report: Report = lambda _: None, told: Progress = lambda _: None,
 ) -> State:  # fmt: skip
-    """Search for the fastest schedule of each workload of ``source`` on this machine, into the first of the tuning logs.
+    """Search for the fastest schedule of each workload of ``source``, into the first of the tuning logs. ``told`` hears of devices
+    that are waited for, or lost.
 
     Raises:
-        CannotTuneError: this machine is not the target.
+        CannotTuneError: this machine is not the target, and no device was named.
         NothingToTuneError: no workload leaves a choice.
         EdgevisionError: as `compile_model` does.
     """
     options = options or Options()
-    settings = settings or tuner.Options(budget=Budget(seconds=600.0))
+    settings = settings or TuningOptions(budget=Budget(seconds=600.0))
     target = targets.load(name, cpu=options.cpu, features=options.features, cores=options.cores)
     if target.is_device:
         raise CpuOnlyError("`edgevision tune`", target.name, target.kind)
-    tuner.check(target, settings)
+    check_tuning(target, settings)
     progress("reading the model")
     model = read(source, options)
     check(model)
     progress("lowering")
     program = lower(model)
     progress("tuning")
-    return tuner.tune_program(program, target, _log_folder(options), settings, report, model.name)
+    return tuner.tune_program(program, target, _log_folder(options), settings, report, model.name, told)
 
 
 @contextmanager

@@ -85,7 +85,7 @@ class Record:
     ``ratio`` is this choice's time over the default schedule's, both measured in turn, ``low`` to ``high`` its 95 %
     interval, ``us`` the median in microseconds. ``wins``: it was faster than the best until then, with 95 % confidence,
     or it is the default itself. Figures are None where the outcome is not "right". ``how``: "modelled" figures are cycles of
-    an emulated core, as if it ran at 1 GHz.
+    an emulated core, as if it ran at 1 GHz. ``device``: its name and its core, "" where the run was on the machine itself.
     """
 
     workload: str
@@ -101,6 +101,7 @@ class Record:
     how: How = "measured"
     detail: str = ""
     seed: int = 0
+    device: str = ""
 
 
 def setting_of(target: Target, threads: int) -> Setting:
@@ -130,7 +131,9 @@ def shipped() -> Path:
 
 def encode(record: Record) -> str:
     """The line of a record. The same record gives the same bytes."""
-    content = {**asdict(record), "choice": {"template": record.choice.template, **record.choice.mapping}}
+    content = values(record)
+    if not record.device:
+        del content["device"]
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return f"{zlib.crc32(text.encode()):08x} {text}\n"
 

@@ -1,4 +1,4 @@
-"""`edgevision tune`: find the fastest schedules for a network, on this machine or by a model of another one."""
+"""`edgevision tune`: find the fastest schedules for a network, on this machine, on devices, or by a model."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgevision.cli.devices import DEVICES_FILE
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.table import Table
 
-    from edgevision.tune.session import State, TaskState
+    from edgevision.device_file import DeviceEntry
+    from edgevision.tune.state import State, TaskState
 
     Report = Callable[[State], None]
 
@@ -27,8 +32,14 @@ LONGEST = 8
 
 @click.command()
 @click.argument("source", metavar="MODEL")
-@click.option("-t", "--target", default="native", show_default=True, help=(
-    "A target that this machine is; with --modelled, one of 64-bit ARM."))  # fmt: skip
+@click.option("-t", "--target", default="", help=(
+    "What is compiled for [default: what the devices are, else native]; without a device one that this machine is, or with "
+    "--modelled one of 64-bit ARM."))  # fmt: skip
+@click.option("-d", "--device", "names", multiple=True, metavar="NAME", help=(
+    "Measure on this device (`edgevision devices list`); may be repeated: they share the work."))  # fmt: skip
+@click.option("--label", "labels", multiple=True, help="Measure on all devices with this label; may be repeated.")
+@DEVICES_FILE
+@click.option("--cores", default="", help="Cores to bind to: numbers (4,5) or a set of the device's entry (big). Needs --device.")
 @click.option("--trials", type=click.IntRange(min=1), help="Stop after so many candidates.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
               help=f"Stop after so much time [default: {DEFAULT_MINUTES:.0f}, without --trials].")  # fmt: skip
@@ -49,16 +60,17 @@ LONGEST = 8
 @click.option("--features", metavar="+A,-B", help="Override the target's instruction set features.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/json.md) instead of a table.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
-def tune(source: str, target: str, trials: int | None, minutes: float | None, as_json: bool, quiet: bool, **given: Any) -> None:
-    """Search the schedules of MODEL's workloads (.onnx, .pt2 or zoo:NAME) on this machine.
+def tune(source: str, trials: int | None, minutes: float | None, as_json: bool, quiet: bool, **given: Any) -> None:
+    """Search the schedules of MODEL's workloads (.onnx, .pt2 or zoo:NAME), on this machine or on devices.
 
     Every result goes into the tuning log at once: a run that is stopped, in whatever way, has lost nothing, and the
     next one continues. `edgevision compile --tuning-logs DIR` compiles with what was found.
     """
+    from edgevision.devices import chosen
     from edgevision.ingest import parse_input_shapes
     from edgevision.pipeline import Options, tune_model
-    from edgevision.tune.network import Options as Settings
-    from edgevision.tune.session import Budget
+    from edgevision.tune.options import Options as Settings
+    from edgevision.tune.state import Budget
 
     seconds = 60 * (minutes or DEFAULT_MINUTES) if minutes or not trials else None
     options = Options(
@@ -66,13 +78,14 @@ def tune(source: str, target: str, trials: int | None, minutes: float | None, as
         cpu=given["cpu"], features=given["features"].split(",") if given["features"] else None,
         winograd=not given["no_winograd"], tuning_logs=(given["tuning_logs"],),
     )  # fmt: skip
+    devices = chosen(given["names"], given["labels"], given["devices_file"])
     settings = Settings(
         budget=Budget(trials=trials, seconds=seconds), threads=given["threads"], seed=given["seed"],
         jobs=given["jobs"] or 0, nice=given["nice"], modelled=given["modelled"],
-        excluded=frozenset({"winograd"}) if given["no_winograd"] else frozenset(),
+        excluded=frozenset({"winograd"}) if given["no_winograd"] else frozenset(), devices=devices, cores=given["cores"],
     )  # fmt: skip
     with _progress(quiet=quiet) as (stage, report):
-        state = tune_model(source, target, options, settings, stage, report)
+        state = tune_model(source, given["target"] or target_of(devices), options, settings, stage, report, _tell)
     if as_json:
         from edgevision.report.json import document, dumps
 
@@ -82,7 +95,23 @@ def tune(source: str, target: str, trials: int | None, minutes: float | None, as
 
     stdout().print(_table(state, len(state.tasks)))
     click.echo(summary(state))
+    for device in state.devices:
+        click.echo(f"{device.name}: {device.trials} measurements on {device.cpu}{'; lost' if device.lost else ''}")
     click.echo(f"compile with --tuning-logs {given['tuning_logs']}")
+
+
+def target_of(devices: Sequence[DeviceEntry]) -> str:
+    """What all of them are. Raises: UsageError, where their entries do not say, or say different things."""
+    known = {device.target for device in devices} or {"native"}
+    if len(known) > 1:
+        raise click.UsageError("the devices are different targets: " + ", ".join(f"{d.name} {d.target or '?'}" for d in devices))
+    if known == {""}:
+        raise click.UsageError(f"the entry of device {devices[0].name} has no target: add one, or give --target")
+    return known.pop()
+
+
+def _tell(text: str) -> None:
+    click.echo(text, err=True)
 
 
 @contextmanager
@@ -160,6 +189,9 @@ def as_dict(state: State) -> dict[str, Any]:
     """What `--json` prints. Times of one call, sums over the network's calls; modelled ones are of a core of 1 GHz."""
     return {
         "how": state.how, "trials": state.trials, "outcomes": dict(sorted(state.outcomes.items())),
+        "devices": [
+            {"name": each.name, "cpu": each.cpu, "measurements": each.trials, "lost": each.lost or None} for each in state.devices
+        ],
         "seconds": round(state.elapsed_s, 1), "default_ms": state.default_ms, "best_ms": state.best_ms,
         "workloads": [
             {

@@ -58,9 +58,9 @@ def compile_object(program: Program, target: Target, output: Path) -> None:
     module.write_to_file(str(output))
 
 
-def compile_function(func: tirx.PrimFunc, target: Target, output: Path) -> int:
-    """Write the object code of one function, called ``__tvm_ffi_kernel``; the workspace that it needs, in bytes."""
-    module = tvm.IRModule({"kernel": func.with_attr("global_symbol", "kernel")})
+def compile_function(func: tirx.PrimFunc, target: Target, output: Path, name: str = "kernel") -> int:
+    """Write the object code of one function, called ``__tvm_ffi_<name>``; the workspace that it needs, in bytes."""
+    module = tvm.IRModule({name: func.with_attr("global_symbol", name)})
     with tvm.transform.PassContext(config=dict(BUILD_OPTIONS)):
         built = tvm.compile(module, target=llvm_target(target))
     (built if isinstance(built, tvm.runtime.Module) else built.mod).write_to_file(str(output))

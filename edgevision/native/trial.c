@@ -1,12 +1,19 @@
-/* Runs two kernels in turn and tells their times: the process in which `edgevision tune` measures. It stays alive from one
- * candidate to the next, reads one command a line on stdin and answers each with one JSON object on stdout.
+/* Runs two kernels in turn and tells their times: the process in which `edgevision tune` measures. It reads one command a line and
+ * answers each with one JSON object on stdout.
  *
- *     trial THREADS FLUSHED_BYTES WORKSPACE_BYTES
+ *     trial THREADS FLUSHED_BYTES WORKSPACE_BYTES [CORES [LINE...]]
+ *
+ * The lines are arguments, or come on stdin, one answer at a time. CORES is 4,5 or - for any. Built with EV_TRIAL_STATIC the kernels
+ * are linked into it, in the table trial_kernels, and the program needs no dynamic linker: devices get that one.
  *
  *     load SLOT LIMIT_S LIBRARY N      N lines follow, one an argument: ROLE CODE BITS OFFSET FILE NDIM EXTENT...
  *                                      (ROLE: a activation, c constant, both read from FILE; o output, s scratch: FILE is -)
+ *                                      LIBRARY is a place in the table where kernels are linked in
  *     outputs SLOT LIMIT_S FILE        run once on dirty memory, write the outputs to FILE
+ *     check SLOT LIMIT_S FILE          run once on dirty memory, compare with the outputs in FILE: {"guarded": B, "error": X}, X null
+ *                                      where no figure says how different they are
  *     compare LIMIT_S BLOCKS           the slots 0 1 1 0, BLOCKS times: {"a": [ns...], "b": [ns...]}, two samples a block
+ *     confirm LIMIT_S BLOCKS PERCENT   the same, but no samples where the comparison before had a median ratio b/a above PERCENT
  *     sample SLOT LIMIT_S              run once as compare does: {"ns": N}
  *     promote LIMIT_S                  what is in slot 1 is now in slot 0
  *
@@ -15,6 +22,7 @@
  * its weights and results cold, and warm what the layer before it has just written.
  * A run stands between two marks, at which cost_plugin.c begins a new phase.
  */
+#include "difference.h"
 #include "mark.h"
 #include "tvm_calls.c"
 
@@ -33,6 +41,7 @@ enum { DEVICE_CPU = 1, TYPE_DLTENSOR = 7, EXIT_USAGE = 2, EXIT_DEVICE = 4 };
 
 typedef struct {
     char role;
+    uint8_t code, bits;
     size_t bytes;
     unsigned char *at;
     int64_t shape[MOST_AXES], strides[MOST_AXES];
@@ -54,6 +63,13 @@ static slot slots[2];
 static unsigned char *flushed;
 static size_t flushed_bytes;
 static volatile unsigned char sink;
+static char **lines; /* those that are arguments; NULL where they come on stdin */
+static double last_ratio;
+
+#ifdef EV_TRIAL_STATIC
+extern const ev_kernel trial_kernels[];
+extern const int trial_n_kernels;
+#endif
 
 static _Noreturn void fail(const char *what, const char *why) {
     fprintf(stderr, "%s%s%s\n", what, *why ? ": " : "", why);
@@ -70,6 +86,11 @@ static void *reserve(size_t bytes) {
 
 static char *line(void) {
     static char text[2 * MOST_PATH];
+    if (lines) {
+        if (!*lines) exit(0);
+        snprintf(text, sizeof text, "%s", *lines++);
+        return text;
+    }
     if (!fgets(text, sizeof text, stdin)) exit(0);
     text[strcspn(text, "\n")] = 0;
     return text;
@@ -110,7 +131,7 @@ static void read_argument(slot *s, int i, origin *from) {
     char *rest = line();
     argument *a = &s->arguments[i];
     a->role = *word(&rest);
-    const uint8_t code = (uint8_t)number(&rest), bits = (uint8_t)number(&rest);
+    const uint8_t code = a->code = (uint8_t)number(&rest), bits = a->bits = (uint8_t)number(&rest);
     from->offset = number(&rest);
     snprintf(from->path, sizeof from->path, "%s", word(&rest));
     const int ndim = (int)number(&rest);
@@ -141,6 +162,13 @@ static void place(slot *s, const origin *from) {
     }
 }
 
+#ifdef EV_TRIAL_STATIC
+static void open_kernel(slot *s, const char *place) {
+    const long at = strtol(place, NULL, 10);
+    if (at < 0 || at >= trial_n_kernels) fail(place, "no such kernel");
+    s->kernel = trial_kernels[at];
+}
+#else
 /* What TVM's own loader does: the object holds these pointers, empty. */
 static void fill_pointer(void *library, const char *name, void *function) {
     void **place = dlsym(library, name);
@@ -157,6 +185,7 @@ static void open_kernel(slot *s, const char *path) {
     fill_pointer(s->library, "__TVMBackendFreeWorkspace", (void *)free_workspace);
     fill_pointer(s->library, "__TVMBackendParallelLaunch", (void *)parallel_launch);
 }
+#endif
 
 static void load(char **rest) {
     static origin from[MOST_ARGUMENTS];
@@ -215,27 +244,49 @@ static void sample_one(char **rest) {
 }
 
 static void print_samples(const char *key, const uint64_t *samples, int count) {
-    printf("\"%s\": [", key);
+    printf("%s[", key);
     for (int i = 0; i < count; i++) printf("%s%llu", i ? ", " : "", (unsigned long long)samples[i]);
     printf("]");
 }
 
-static void compare(char **rest) {
+static int ascending(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The median over blocks of the time of b over that of a. */
+static double ratio(const uint64_t *a, const uint64_t *b, int blocks) {
+    static double ratios[MOST_BLOCKS];
+    for (int i = 0; i < blocks; i++) ratios[i] = (double)(b[2 * i] + b[2 * i + 1]) / (double)(a[2 * i] + a[2 * i + 1]);
+    qsort(ratios, (size_t)blocks, sizeof *ratios, ascending);
+    return (ratios[(blocks - 1) / 2] + ratios[blocks / 2]) / 2;
+}
+
+static void compare_blocks(int blocks) {
     static uint64_t a[2 * MOST_BLOCKS], b[2 * MOST_BLOCKS];
-    limit(rest);
-    const int blocks = (int)number(rest);
-    if (blocks > MOST_BLOCKS) fail("too many blocks", "");
+    if (blocks < 1 || blocks > MOST_BLOCKS) fail("no such number of blocks", "");
     for (int i = 0; i < blocks; i++) {
         a[2 * i] = sample(&slots[0]);
         b[2 * i] = sample(&slots[1]);
         b[2 * i + 1] = sample(&slots[1]);
         a[2 * i + 1] = sample(&slots[0]);
     }
-    printf("{");
-    print_samples("a", a, 2 * blocks);
-    printf(", ");
-    print_samples("b", b, 2 * blocks);
+    last_ratio = ratio(a, b, blocks);
+    print_samples("{\"a\": ", a, 2 * blocks);
+    print_samples(", \"b\": ", b, 2 * blocks);
     printf("}\n");
+}
+
+static void compare(char **rest) {
+    limit(rest);
+    compare_blocks((int)number(rest));
+}
+
+static void confirm(char **rest) {
+    limit(rest);
+    const int blocks = (int)number(rest);
+    if (last_ratio * 100 > (double)number(rest)) printf("{\"a\": [], \"b\": []}\n");
+    else compare_blocks(blocks);
 }
 
 static bool guarded(const slot *s) {
@@ -248,20 +299,46 @@ static bool guarded(const slot *s) {
     return true;
 }
 
-static void outputs(char **rest) {
-    slot *s = slot_of(rest);
-    limit(rest);
-    const char *path = word(rest);
+static void run_on_dirt(slot *s) {
     for (int i = 0; i < s->n_arguments; i++) {
         if (s->arguments[i].role == 'o' || s->arguments[i].role == 's') memset(s->arguments[i].at, DIRT, s->arguments[i].bytes);
     }
     run_once(s);
+}
+
+static void outputs(char **rest) {
+    slot *s = slot_of(rest);
+    limit(rest);
+    const char *path = word(rest);
+    run_on_dirt(s);
     FILE *file = fopen(path, "wb");
     for (int i = 0; file && i < s->n_arguments; i++) {
         if (s->arguments[i].role == 'o') fwrite(s->arguments[i].at, 1, s->arguments[i].bytes, file);
     }
     if (!file || fclose(file)) fail(path, "cannot be written");
     printf("{\"guarded\": %s}\n", guarded(s) ? "true" : "false");
+}
+
+static void check(char **rest) {
+    slot *s = slot_of(rest);
+    limit(rest);
+    const char *path = word(rest);
+    long long offset = 0;
+    double error = 0;
+    run_on_dirt(s);
+    const bool kept = guarded(s);
+    for (int i = 0; i < s->n_arguments; i++) {
+        const argument *a = &s->arguments[i];
+        if (a->role != 'o') continue;
+        if (!ev_differs_by_a_figure(a->code, a->bits)) fail("outputs of this type cannot be compared", "");
+        unsigned char *expected = reserve(a->bytes);
+        read_into(path, offset, expected, a->bytes);
+        error = fmax(error, ev_difference(a->code, a->bits, a->bytes, a->at, expected));
+        munmap(expected, a->bytes ? a->bytes : 1);
+        offset += (long long)a->bytes;
+    }
+    printf("{\"guarded\": %s, \"error\": ", kept ? "true" : "false");
+    printf(isfinite(error) ? "%.9g}\n" : "null}\n", error);
 }
 
 static void promote(char **rest) {
@@ -282,7 +359,9 @@ static void obey(char *text) {
     const char *verb = word(&rest);
     if (!strcmp(verb, "load")) load(&rest);
     else if (!strcmp(verb, "outputs")) outputs(&rest);
+    else if (!strcmp(verb, "check")) check(&rest);
     else if (!strcmp(verb, "compare")) compare(&rest);
+    else if (!strcmp(verb, "confirm")) confirm(&rest);
     else if (!strcmp(verb, "sample")) sample_one(&rest);
     else if (!strcmp(verb, "promote")) promote(&rest);
     else fail("no such command", verb);
@@ -290,18 +369,31 @@ static void obey(char *text) {
     fflush(stdout);
 }
 
+static int32_t read_cores(char *text, int32_t cores[EV_MAX_THREADS]) {
+    int32_t count = 0;
+    for (char *item; strcmp(text, "-") && (item = strsep(&text, ",")) && count < EV_MAX_THREADS;) cores[count++] = atoi(item);
+    return count;
+}
+
 int main(int argc, char **argv) {
+    enum { NEEDED = 4 };
     ev_error error;
-    if (argc != 4) return EXIT_USAGE;
+    int32_t cores[EV_MAX_THREADS];
+    if (argc < NEEDED) return EXIT_USAGE;
+    const int32_t n_cores = argc > NEEDED ? read_cores(argv[NEEDED], cores) : 0;
+    if (argc > NEEDED + 1) lines = &argv[NEEDED + 1];
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* whoever tunes may be killed in the middle of a run */
+#ifndef EV_TRIAL_STATIC
     dlopen("libm.so.6", RTLD_NOW | RTLD_GLOBAL); /* kernels call expf and the like */
+#endif
     team.n_members = atoi(argv[1]);
     flushed_bytes = (size_t)atoll(argv[2]);
     team.workspace_bytes = (size_t)atoll(argv[3]);
     flushed = reserve((size_t)team.n_members * flushed_bytes);
     team.members = reserve((size_t)team.n_members * sizeof *team.members);
     for (int32_t i = 0; i < team.n_members; i++) team.members[i].workspace = reserve(team.workspace_bytes);
-    if (ev_team_start(&team, NULL, 0, &error) != EV_OK) fail("no threads", error.text);
+    if (ev_team_start(&team, cores, n_cores, &error) != EV_OK) fail("no threads", error.text);
+    if (n_cores > 0 && !ev_pin_to(cores[0])) fail("cannot bind to this core", argv[NEEDED]);
     ev_team_enter(&team);
     for (;;) obey(line());
 }

@@ -59,6 +59,8 @@ class Device(Protocol):
         """The candidate becomes the incumbent."""
         ...
 
+    def close(self) -> None: ...
+
 
 class TrialProcess:
     """A `Device`: native/trial.c in a process of its own."""
@@ -72,11 +74,11 @@ class TrialProcess:
     def hold(self, incumbent: Built, limit_s: float) -> None:
         if self._child.running and self._held == incumbent.library:
             return
-        self._ask(load_lines(0, incumbent, limit_s), limit_s)
+        self._ask("\n".join(load_lines(0, incumbent, limit_s)), limit_s)
         self._held = incumbent.library
 
     def results(self, candidate: Built, limit_s: float) -> Results:
-        self._ask(load_lines(1, candidate, limit_s), limit_s)
+        self._ask("\n".join(load_lines(1, candidate, limit_s)), limit_s)
         answer = self._ask(f"outputs\t1\t{ceil(limit_s)}\t{self._outputs}", limit_s)
         return Results(arrays=arrays(self._outputs, candidate.arguments), guarded=answer["guarded"])
 
@@ -100,12 +102,12 @@ class TrialProcess:
         return answer
 
 
-def load_lines(slot: int, built: Built, limit_s: float) -> str:
+def load_lines(slot: int, built: Built, limit_s: float) -> list[str]:
     """The command that loads ``built`` into ``slot``, one line for each argument behind it."""
     lines = [f"load\t{slot}\t{ceil(limit_s)}\t{built.library}\t{len(built.arguments)}"]
     for a in built.arguments:
         lines.append("\t".join(map(str, (a.role, a.code, a.bits, a.offset, a.file, len(a.shape), *a.shape))))
-    return "\n".join(lines)
+    return lines
 
 
 def arrays(path: Path, arguments: Sequence[Argument]) -> tuple[Array, ...]:

@@ -75,7 +75,7 @@ class ModelledProcess:
         """Run it twice, the second time on caches as a network leaves them, and price that. Whether it kept to its own
         memory."""
         seconds = ceil(PATIENCE_S + SLOWDOWN * limit_s)
-        commands = (load_lines(1, built, seconds), f"outputs\t1\t{seconds}\t{self._outputs}", f"sample\t1\t{seconds}", "")
+        commands = (*load_lines(1, built, seconds), f"outputs\t1\t{seconds}\t{self._outputs}", f"sample\t1\t{seconds}", "")
         try:
             found = trace(
                 self._command, self._plugin, cpu=self._target.emulator_cpu, caches=True, timeout_s=3 * seconds,

@@ -1,10 +1,11 @@
-"""One trial: a candidate is run, compared with the default's results and timed beside the best so far."""
+"""One trial: a candidate is run, its results are compared with the reference, and it is timed beside the best so far."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
+from typing import Protocol
 
 import numpy as np
 
@@ -29,6 +30,42 @@ LEAST_LIMIT_S = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """``candidate`` beside ``incumbent``, the best so far. ``default``: of the same workload; ``default_s``: about how long it
+    takes, for limits and the number of samples. ``reference``: what this machine can open to compute the results that are
+    right, for devices that are given them; others take what the default computes there."""
+
+    workload: str
+    default: Built
+    incumbent: Built
+    candidate: Built
+    default_s: float
+    reference: Built | None = None
+
+    @property
+    def limit_s(self) -> float:
+        return LEAST_LIMIT_S + SLOWEST * self.default_s
+
+    @property
+    def screen_blocks(self) -> int:
+        return blocks(self.default_s, SCREEN_S, SCREEN_BLOCKS)
+
+    @property
+    def confirm_blocks(self) -> int:
+        return blocks(self.default_s, CONFIRM_S, CONFIRM_BLOCKS)
+
+    @property
+    def hopeless(self) -> float:
+        """The ratio above which a first few blocks are enough; the default is always measured in full."""
+        return HOPELESS if self.candidate != self.default else float("inf")
+
+    @property
+    def files(self) -> frozenset[str]:
+        every = (self.default, self.incumbent, self.candidate, *((self.reference,) if self.reference else ()))
+        return frozenset().union(*(built.files for built in every))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """``ratio``: candidate over incumbent, with its interval; ``us`` the candidate's median. ``better`` says whether the
     candidate is the new incumbent."""
@@ -42,47 +79,83 @@ class Verdict:
     detail: str = ""
 
 
-def judge(
-    device: Device, incumbent: Built, candidate: Built, reference: Sequence[Array], tolerance: float, default_s: float
-) -> Verdict:
-    """``default_s``: about how long the default takes, for limits and the number of samples."""
-    limit_s = LEAST_LIMIT_S + SLOWEST * default_s
-    device.hold(incumbent, limit_s)
+class Bench(Protocol):
+    """Where trials happen, as many as ``size`` at a time. ``name`` is "" where it is just this machine."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def cpu(self) -> str:
+        """What computes there, once it was reached; "" before."""
+        ...
+
+    def open(self) -> None:
+        """Reach it, anew after it was lost. Raises: LostDeviceError."""
+        ...
+
+    def trials(self, batch: Sequence[Trial]) -> list[Verdict]:
+        """A verdict for each. Raises: LostDeviceError, when it went away and there is no verdict for any of them."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def judge(device: Device, trial: Trial, reference: Sequence[Array]) -> Verdict:
+    """One trial on a device that is asked step by step. A candidate that is better is its incumbent afterwards."""
+    candidate, limit_s = trial.candidate, trial.limit_s
+    device.hold(trial.incumbent, limit_s)
     try:
         results = device.results(candidate, limit_s)
-        if not results.guarded:
-            return Verdict(outcome="wrong", detail="it wrote outside its results")
-        error = difference(results.arrays, reference)
-        if not error <= tolerance:
-            return Verdict(outcome="wrong", detail=f"relative error {error:.3g}, allowed {tolerance:.3g}")
-        first = _ratio(device.compare(blocks(default_s, SCREEN_S, SCREEN_BLOCKS), limit_s))
-        if first.ratio is None or first.ratio > HOPELESS:
-            return first
-        second = _ratio(device.compare(blocks(default_s, CONFIRM_S, CONFIRM_BLOCKS), limit_s))
+        wrong = fault(guarded=results.guarded, error=difference(results.arrays, reference), tolerance=candidate.tolerance)
+        if wrong is not None:
+            return wrong
+        found = timed(device.compare(trial.screen_blocks, limit_s))
+        if found.ratio is None or found.ratio <= trial.hopeless:
+            found = timed(device.compare(trial.confirm_blocks, limit_s), decisive=True)
     except ChildCrashedError as error:
         return Verdict(outcome="crashed", detail=error.reason)
     except ChildHungError:
-        return Verdict(outcome="hung", detail=f"it ran for more than {limit_s:.0f} s")
-    if second.high is None or second.high >= BETTER:
-        return second
-    device.promote(candidate)
-    return Verdict(
-        outcome="right", better=True, ratio=second.ratio, low=second.low, high=second.high, us=second.us
-    )  # fmt: skip
+        return hung(limit_s)
+    if found.better:
+        device.promote(candidate)
+    return found
+
+
+def fault(*, guarded: bool, error: float, tolerance: float) -> Verdict | None:
+    """What a candidate's results say against it."""
+    if not guarded:
+        return Verdict(outcome="wrong", detail="it wrote outside its results")
+    if not error <= tolerance:
+        return Verdict(outcome="wrong", detail=f"relative error {error:.3g}, allowed {tolerance:.3g}")
+    return None
+
+
+def hung(limit_s: float) -> Verdict:
+    return Verdict(outcome="hung", detail=f"it ran for more than {limit_s:.0f} s")
+
+
+def timed(samples: Samples, *, decisive: bool = False) -> Verdict:
+    """The median over blocks, so that what else the machine does falls on both. ``decisive``: enough blocks to be better."""
+    pairs = zip(samples.a[::2], samples.a[1::2], samples.b[::2], samples.b[1::2], strict=True)
+    ratios = [(b1 + b2) / (a1 + a2) for a1, a2, b1, b2 in pairs]
+    low, high = median_interval(ratios) or (None, None)
+    better = decisive and high is not None and high < BETTER
+    return Verdict(outcome="right", better=better, ratio=median(ratios), low=low, high=high, us=median(samples.b) / 1e3)
+
+
+def all_of(verdicts: Sequence[Verdict]) -> Verdict:
+    """Of the same trial in several processes, of which one may fail: as good as in the worst of them."""
+    worst = max(verdicts, key=lambda verdict: (verdict.outcome != "right", verdict.ratio or 0.0))
+    return replace(worst, better=all(verdict.better for verdict in verdicts))
 
 
 def blocks(run_s: float, budget_s: float, bounds: tuple[int, int]) -> int:
     """How many blocks of four samples fit the budget."""
     return max(bounds[0], min(bounds[1], int(budget_s / (4 * (run_s + FLUSH_S)))))
-
-
-def _ratio(samples: Samples) -> Verdict:
-    """The median over blocks, so that what else the machine does falls on both."""
-    pairs = zip(samples.a[::2], samples.a[1::2], samples.b[::2], samples.b[1::2], strict=True)
-    ratios = [(b1 + b2) / (a1 + a2) for a1, a2, b1, b2 in pairs]
-    interval = median_interval(ratios)
-    low, high = interval or (None, None)
-    return Verdict(outcome="right", ratio=median(ratios), low=low, high=high, us=median(samples.b) / 1e3)
 
 
 def difference(results: Sequence[Array], reference: Sequence[Array]) -> float:

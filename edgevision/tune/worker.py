@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from edgevision.link import codegen, zig
-from edgevision.schedule.apply import realize
+from edgevision.schedule import winograd
+from edgevision.schedule.apply import realize, schedule_workload
 from edgevision.schedule.identity import deserialize
 from edgevision.schedule.scheduled import Scheduled
 from edgevision.schedule.workload import dtype_of, parse, shape_of
@@ -39,19 +40,23 @@ DL_CODES = {"i": 0, "u": 1, "f": 2, "b": 6}
 
 
 def compile_candidate(request: Request) -> Built | None:
-    """A library with the one function ``kernel`` and the constants as it reads them; None where the choice is not in the
-    workload's space."""
+    """The candidate's code and the constants as it reads them; None where the choice is not in the workload's space."""
     func, target = workload(request.function), Target(**request.target)
     seen = {number: (first, channels) for number, first, channels in request.views}
-    scheduled = realize(request.choice, func, target, seen=seen)
+    if request.choice is None:
+        scheduled: Scheduled | None = schedule_workload(func, target, frozenset({winograd.NAME}), seen)
+    else:
+        scheduled = realize(request.choice, func, target, seen=seen)
     if scheduled is None:
         return None
-    library = Path(request.stem).with_suffix(".so")
-    workspace_bytes = codegen.compile_function(scheduled.func, target, library.with_suffix(".o"))
-    zig.run(["ld.lld", "-shared", library.with_suffix(".o"), "-o", library], purpose="linking a candidate")
-    library.with_suffix(".o").unlink()
+    made, library = Path(request.stem).with_suffix(".o"), Path(request.stem).with_suffix(".so")
+    name = made.stem if request.linked else "kernel"
+    workspace_bytes = codegen.compile_function(scheduled.func, target, made, name)
+    if not request.linked:
+        zig.run(["ld.lld", "-shared", made, "-o", library], purpose="linking a candidate")
+        made.unlink()
     return Built(
-        library=str(library), schedule=scheduled.schedule, workspace_bytes=workspace_bytes,
+        library=str(made if request.linked else library), schedule=scheduled.schedule, workspace_bytes=workspace_bytes,
         arguments=_arguments(request, scheduled), tolerance=tolerance(func, scheduled),
     )  # fmt: skip
 

@@ -15,8 +15,9 @@ from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_te
 
 from edgevision import target as targets
 from edgevision.report.json import SCHEMA
-from edgevision.tune.network import CannotTuneError, Options, check
-from edgevision.tune.session import Budget
+from edgevision.tune.benches import CannotTuneError, check
+from edgevision.tune.options import Options
+from edgevision.tune.state import Budget
 from edgevision.tuning_log import FILE, PROVENANCE, folder_name
 from tests.cli.conftest import Command
 from tests.pages import save_model

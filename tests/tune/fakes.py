@@ -12,6 +12,7 @@ import numpy as np
 
 from edgevision.schedule.tasks import Task
 from edgevision.target import load
+from edgevision.tune.bench import DeviceBench
 from edgevision.tune.builder import CandidateError
 from edgevision.tune.child import ChildCrashedError, ChildHungError
 from edgevision.tune.device import Results, Samples
@@ -90,6 +91,9 @@ class FakeBench:
     def promote(self, candidate: Built) -> None:
         self.incumbent = self.choices[candidate.library]
 
+    def close(self) -> None:
+        pass
+
 
 def session(
     folder: Path, bench: FakeBench, *, seed: int = 0, threads: int = 1, clock: Callable[[], float] = time.monotonic
@@ -99,5 +103,5 @@ def session(
     scratch.mkdir(exist_ok=True)
     return Session(
         target=target, setting=setting_of(target, threads), log=folder / FILE, folder=scratch, build=bench.build,
-        device=bench, jobs=2, seed=seed, clock=clock,
+        benches=(DeviceBench(bench),), jobs=2, seed=seed, clock=clock,
     )  # fmt: skip

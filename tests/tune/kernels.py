@@ -8,6 +8,7 @@ import numpy as np
 
 from edgevision.link import zig
 from edgevision.tune.request import Argument, Built
+from edgevision.tune.trial import Trial
 
 COUNT = 64
 KERNEL = """
@@ -53,3 +54,7 @@ def build(folder: Path, *options: str) -> dict[str, Built]:
             ),
         )  # fmt: skip
     return made
+
+
+def trial(default: Built, candidate: Built) -> Trial:
+    return Trial(workload="kernel", default=default, incumbent=default, candidate=candidate, default_s=1e-6)

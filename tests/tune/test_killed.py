@@ -14,7 +14,7 @@ import pytest
 
 from edgevision import cache
 from edgevision.tune.scratch import scratch
-from edgevision.tune.session import Budget
+from edgevision.tune.state import Budget
 from edgevision.tuning_log import FILE, Content, read
 from tests.tune.fakes import FakeBench, session, space, task
 
@@ -22,7 +22,7 @@ RUN = """
 import sys
 from pathlib import Path
 from edgevision.tune.scratch import scratch
-from edgevision.tune.session import Budget
+from edgevision.tune.state import Budget
 from edgevision.tuning_log import read
 from tests.tune.fakes import FakeBench, session, space, task
 folder = Path(sys.argv[1])

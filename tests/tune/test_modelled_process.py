@@ -13,13 +13,14 @@ from edgevision.link.trial_program import link_trial
 from edgevision.measure.modelled.trace import Phase
 from edgevision.target import load
 from edgevision.tune import modelled
+from edgevision.tune.benches import CannotTuneError, NoModelError, check
 from edgevision.tune.child import ChildHungError
 from edgevision.tune.modelled import ModelledProcess, cycles
-from edgevision.tune.network import CannotTuneError, NoModelError, Options, check
+from edgevision.tune.options import Options
 from edgevision.tune.request import Built
-from edgevision.tune.session import Budget
+from edgevision.tune.state import Budget
 from edgevision.tune.trial import judge
-from tests.tune.kernels import EXPECTED, OUTCOMES, build
+from tests.tune.kernels import EXPECTED, OUTCOMES, build, trial
 
 pytestmark = pytest.mark.modelled
 LIMIT_S = 1.0
@@ -53,7 +54,7 @@ def test_a_kernel_gives_its_results_and_the_same_cycles_every_time(device: Model
 
 def test_each_misfit_is_named(device: ModelledProcess, kernels: dict[str, Built]) -> None:
     for name, outcome in OUTCOMES.items():
-        verdict = judge(device, kernels["right"], kernels[name], (EXPECTED,), 1e-6, 1e-6)
+        verdict = judge(device, trial(kernels["right"], kernels[name]), (EXPECTED,))
         assert verdict.outcome == outcome, (name, verdict)
         assert verdict.detail or outcome == "right"
 

@@ -10,7 +10,7 @@ import pytest
 
 from edgevision.errors import DeviceError
 from edgevision.tune.search import PLATEAU_TRIALS, neighbours, start
-from edgevision.tune.session import Budget
+from edgevision.tune.state import Budget
 from edgevision.tuning_log import Choice, append, read, tuned
 from tests.tune.fakes import FakeBench, bowl, session, space, task
 from tests.tune.records import record

@@ -10,11 +10,13 @@ import pytest
 from edgevision.tune.child import ChildCrashedError, ChildHungError
 from edgevision.tune.device import Array, Results, Samples
 from edgevision.tune.request import Built
-from edgevision.tune.trial import difference, judge
+from edgevision.tune.trial import Trial, difference, judge
 
 RIGHT = np.linspace(-1, 1, 50, dtype=np.float32)
 DEFAULT = Built(library="default", schedule="", workspace_bytes=0, arguments=(), tolerance=1e-5)
 CANDIDATE = Built(library="candidate", schedule="", workspace_bytes=0, arguments=(), tolerance=1e-5)
+
+TRIAL = Trial(workload="w", default=DEFAULT, incumbent=DEFAULT, candidate=CANDIDATE, default_s=1e-3)
 
 
 @dataclass
@@ -47,9 +49,12 @@ class FakeDevice:
     def promote(self, candidate: Built) -> None:
         self.held = candidate.library
 
+    def close(self) -> None:
+        pass
+
 
 def outcome(device: FakeDevice) -> tuple[str, bool]:
-    verdict = judge(device, DEFAULT, CANDIDATE, (RIGHT,), CANDIDATE.tolerance, 1e-3)
+    verdict = judge(device, TRIAL, (RIGHT,))
     assert (device.held == "candidate") is verdict.better
     assert (verdict.ratio is not None) is (verdict.outcome == "right")
     return verdict.outcome, verdict.better
@@ -67,7 +72,7 @@ def test_an_incumbent_that_crashes_is_not_the_candidates_fault() -> None:
             raise ChildCrashedError("SIGILL")
 
     with pytest.raises(ChildCrashedError):
-        judge(Broken(), DEFAULT, CANDIDATE, (RIGHT,), 1e-5, 1e-3)
+        judge(Broken(), TRIAL, (RIGHT,))
 
 
 WRONG = {

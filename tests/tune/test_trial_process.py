@@ -15,7 +15,7 @@ from edgevision.tune.child import ChildCrashedError, ChildHungError
 from edgevision.tune.device import TrialProcess
 from edgevision.tune.request import Built
 from edgevision.tune.trial import judge
-from tests.tune.kernels import EXPECTED, OUTCOMES, build
+from tests.tune.kernels import EXPECTED, OUTCOMES, build, trial
 
 LIMIT_S = 1.0
 
@@ -48,7 +48,7 @@ def test_a_kernel_gives_its_results_and_its_times(device: TrialProcess, kernels:
 
 def test_each_misfit_is_named_and_the_next_trial_goes_on(device: TrialProcess, kernels: dict[str, Built]) -> None:
     for name, outcome in OUTCOMES.items():
-        verdict = judge(device, kernels["right"], kernels[name], (EXPECTED,), 1e-6, 1e-6)
+        verdict = judge(device, trial(kernels["right"], kernels[name]), (EXPECTED,))
         assert verdict.outcome == outcome, (name, verdict)
         assert verdict.detail or outcome == "right"
 

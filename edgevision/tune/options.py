@@ -1,0 +1,30 @@
+"""How to tune."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from edgevision.device_file import DeviceEntry
+from edgevision.tune.state import Budget
+from edgevision.tuning_log import How
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """``jobs``: candidates compiled at a time, 0 for one a core. ``nice``: priority of the measuring process. ``excluded``:
+    templates that are not used. ``modelled``: by cycles of `modelled.CPU` on one thread, not by time. ``devices`` that measure,
+    sharing the work, in the place of this machine, bound to ``cores``: numbers, or a set of each entry."""
+
+    budget: Budget
+    threads: int = 1
+    seed: int = 0
+    jobs: int = 0
+    nice: int = 0
+    excluded: frozenset[str] = field(default_factory=frozenset)
+    modelled: bool = False
+    devices: tuple[DeviceEntry, ...] = ()
+    cores: str = ""
+
+    @property
+    def how(self) -> How:
+        return "modelled" if self.modelled else "measured"

@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import gcd
 from typing import Any
 
 from tvm import tirx
 from tvm.script.ir_builder import IRBuilder
+from tvm.sym import Analyzer
 from tvm.tirx.script.builder import ir as T  # noqa: N812
 
 from edgevision.program import GROUP_SIZE, GROUPS
 from edgevision.schedule.gpu.scheduled import Kernel
 from edgevision.schedule.register_tile import Buffer, Expr, broadcast
 
+WIDEST_VECTOR = 16  # elements, in OpenCL
 LEAST_GROUPS = 8
 """Work groups shrink until there are so many: a device shares out whole groups among its compute units."""
 
@@ -91,12 +94,16 @@ def scalars(count: int, dtype: str = "float32") -> Buffer:
 def keep(number: Expr) -> Expr:
     """``number`` in a variable of the kernel. TVM writes a bound value out wherever it is used, and nested index arithmetic grows
     beyond what a driver's compiler should be given; it cannot see through a variable. Nor can it tell its sign: take numbers
-    apart before they are kept."""
+    apart before they are kept. A power of two that divides ``number`` stays in sight: TVM proves by it that vectors are aligned."""
     if isinstance(number, tirx.IntImm):
         return number
+    analyzer = Analyzer()
+    known = analyzer.modular_set(number)
+    factor = gcd(int(known.coeff), int(known.base), WIDEST_VECTOR)
     place = T.alloc_buffer((1,), "int32", scope="local", layout=None)
-    T.buffer_store(place, T.cast(number, "int32"), [0])
-    return T.cast(place[0], "int64")
+    T.buffer_store(place, T.cast(analyzer.simplify(tirx.floordiv(number, T.int64(factor))), "int32"), [0])
+    kept = T.cast(place[0], "int64")
+    return kept * factor if factor > 1 else kept
 
 
 def put(registers_: Buffer, number: int, value: Any) -> None:

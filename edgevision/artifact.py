@@ -32,7 +32,8 @@ class CpuVersion:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
     """A linked artifact. Sizes in bytes; ``path`` is the .so, the other files lie beside it. ``processor``, "cpu" or "gpu", runs
-    ``steps``; ``weight_bytes`` are those of ``fallback`` too."""
+    ``steps``; ``weight_bytes`` are those of ``fallback`` too. ``dtype`` is what the network's float32 weights and
+    activations are stored in."""
 
     path: Path
     header: Path
@@ -49,6 +50,7 @@ class Artifact:
     file_bytes: int
     versions: Mapping[str, str]
     steps: tuple[Step, ...]
+    dtype: str = "float32"
     processor: str = "cpu"
     fallback: CpuVersion | None = None
 

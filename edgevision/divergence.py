@@ -13,6 +13,7 @@ import onnx
 
 from edgevision import ingest
 from edgevision import target as targets
+from edgevision.artifact import Step
 from edgevision.errors import EdgevisionError, VerificationError
 from edgevision.latency import TensorError
 from edgevision.link import package
@@ -21,18 +22,26 @@ from edgevision.measure.compare import ALLOWED, compare
 from edgevision.measure.local import LocalDevice
 from edgevision.measure.reference import Case, Reference
 from edgevision.model import Model
+from edgevision.overflow import Overflow, overflow
+from edgevision.program import Program
 from edgevision.schedule.apply import schedule
+from edgevision.schedule.gpu import half
 from edgevision.tensor import TensorSpec
 
 
-def explain(error: VerificationError, model: Model, reference: Reference) -> VerificationError:
-    """``error`` with the first diverging tensor in the place of the output, where it can be found on this machine.
+def explain(error: VerificationError, model: Model, reference: Reference, program: Program) -> VerificationError:
+    """``error`` of the scheduled ``program`` with the first diverging tensor in the place of the output, where it can be found on
+    this machine.
 
     The graph is compiled natively with every tensor as an output, which also switches fusion off: a fault that goes
-    away with it lies in fusion or in the other target's code, and the text says so.
+    away with it lies in fusion or in the other target's code, and the text says so. Where that is right and ``program`` stores
+    its tensors in half precision, that is what is not enough, and the step that overflows is looked for.
     """
+    case = reference.cases(1)[0]
     try:
-        found = first_divergence(model, reference.cases(1)[0], reference)
+        found = first_divergence(model, case, reference)
+        if found is None and program.dtype == half.HALF:
+            return _of_half(error, model, reference, overflow(program, case.inputs))
     except EdgevisionError as failure:
         return VerificationError(
             error.tensor, error.error, error.allowed, error.how, f"looking closer failed: {failure}"
@@ -43,6 +52,31 @@ def explain(error: VerificationError, model: Model, reference: Reference) -> Ver
     return VerificationError(
         found.name, found.error, found.allowed, error.how, f"it reaches the output {error.tensor!r}"
     )
+
+
+def _of_half(error: VerificationError, model: Model, reference: Reference, found: Overflow | None) -> VerificationError:
+    if found is None:
+        detail = "computed in float32 it agrees: half precision is too coarse for it, compile it with --dtype float32"
+        return VerificationError(error.tensor, error.error, error.allowed, error.how, detail)
+    name, largest = _largest_of(found.step, model, reference)
+    detail = (
+        f"half precision ends at {half.LARGEST:.0f} and step {found.step.name!r} ({' '.join(found.step.ops)}) goes beyond it in "
+        f"{found.count} of {found.size} elements{f', up to {largest:.3g}' if name else ''}; compile it with --dtype float32, or "
+        "scale the weights in front of it down"
+    )
+    return VerificationError(name or error.tensor, error.error, error.allowed, error.how, detail)
+
+
+def _largest_of(step: Step, model: Model, reference: Reference) -> tuple[str, float]:
+    """The first tensor of the graph that is beyond half precision behind an operator that went into ``step``, and how large it
+    gets; ("", 0.0) where there is none: a sum inside the step may be."""
+    case, specs = reference.cases(1)[0], _all_tensors(model)
+    makers = {name: node.op_type.lower() for node in model.proto.graph.node for name in node.output}
+    for spec, array in zip(specs, _in_onnxruntime(model, specs, case, reference), strict=True):
+        largest = float(np.abs(array).max(initial=0.0)) if "float" in spec.dtype else 0.0
+        if largest > half.LARGEST and makers[spec.name] in step.ops:
+            return spec.name, largest
+    return "", 0.0
 
 
 def first_divergence(model: Model, case: Case, reference: Reference) -> TensorError | None:

@@ -119,6 +119,14 @@ class CpuOnlyError(UnsupportedError):
         super().__init__(f"{what} is for CPUs; the kernels of target {target} run on {kind} devices: choose a CPU's target")
 
 
+class DeviceOnlyError(UnsupportedError):
+    """Something that is done for GPUs, asked of a CPU's target."""
+
+    def __init__(self, what: str, target: str, instead: str) -> None:
+        self.what, self.target = what, target
+        super().__init__(f"{what} is for GPUs; target {target} is a CPU's: {instead}")
+
+
 # --- exit 4: device or toolchain -------------------------------------------------------------------------------------
 
 

@@ -19,12 +19,12 @@ from edgevision import ingest
 from edgevision import target as targets
 from edgevision.artifact import Artifact
 from edgevision.divergence import explain
-from edgevision.errors import CpuOnlyError, InputError, OutputFolderError, VerificationError
+from edgevision.errors import CpuOnlyError, DeviceOnlyError, InputError, OutputFolderError, VerificationError
 from edgevision.latency import Verification
 from edgevision.link import package, toolchain
 from edgevision.link.package import Version
 from edgevision.lower.phases import check, lower
-from edgevision.measure import emulator, verify
+from edgevision.measure import compare, emulator, verify
 from edgevision.measure.cuda_device import why_absent as why_no_cuda
 from edgevision.measure.device import Device
 from edgevision.measure.emulator import Emulator
@@ -37,6 +37,7 @@ from edgevision.pruned_model import PruneOptions, pruned_model
 from edgevision.report import manifest
 from edgevision.rewrite.reparam import reparameterize
 from edgevision.schedule.apply import schedule
+from edgevision.schedule.gpu import half
 from edgevision.schedule.gpu.apply import schedule as schedule_for_device
 from edgevision.target import Target
 from edgevision.tune import network as tuner
@@ -65,7 +66,8 @@ class CameraOptions:
 class Options:
     """How to compile. ``threads``: 0 takes as many as the target has cores and this machine offers. ``tuning_logs`` are
     looked through before the shipped ones, ``tune`` is a number of trials that are made first and go into its first
-    folder. ``cpu_fallback`` puts a version for the target's host into a GPU's artifact."""
+    folder. ``cpu_fallback`` puts a version for the target's host into a GPU's artifact. ``dtype``: "float16" stores weights and
+    activations in half precision, on GPUs (see `schedule.gpu.half`)."""
 
     output: Path | None = None
     input_shapes: Mapping[str, tuple[int, ...]] | None = None
@@ -81,6 +83,7 @@ class Options:
     tuning_logs: Sequence[Path] = ()
     shipped_logs: bool = True
     tune: int = 0
+    dtype: str = "float32"
     cpu_fallback: bool = False
     verify: bool = True
     measure: bool = True
@@ -112,6 +115,7 @@ def compile_model(
     chosen = [
         targets.load(n, cpu=options.cpu, features=options.features, cores=options.cores) for n in dict.fromkeys(names)
     ]
+    _check_dtype(options.dtype, chosen)
     if options.symbol_prefix:
         toolchain.check_symbol(options.symbol_prefix)
     hosts = [_host(target, options) for target in chosen]
@@ -121,7 +125,7 @@ def compile_model(
     model = read(source, options)
     check(model)
     places = [_place(model, t, options, alone=len(chosen) == 1) for t in chosen]
-    reference = Reference.of(model)
+    reference = Reference.of(model, dtype=options.dtype)
     progress("lowering")
     with _libraries_built(chosen):
         program = lower(model, options.dump_ir)
@@ -130,6 +134,12 @@ def compile_model(
         for target, host, place in zip(chosen, hosts, places, strict=True)
     ]
     return Compilation(model=model, outcomes=tuple(outcomes))
+
+
+def _check_dtype(dtype: str, chosen: Sequence[Target]) -> None:
+    for target in chosen:
+        if dtype == half.HALF and not target.is_device:
+            raise DeviceOnlyError("--dtype float16", target.name, "its cores compute in float32, and conversions cost them time")
 
 
 def _host(target: Target, options: Options) -> Target | None:
@@ -206,11 +216,11 @@ def _compile_for(
             macs = sum(c.step.macs for c in program.calls)
             count = verify.emulated_inputs(macs) if isinstance(device, Emulator) else verify.NATIVE_INPUTS
             try:
-                record = verify.verify(artifact, device, reference, count=count)
+                record = verify.verify(artifact, device, reference, count=count, allowed=compare.LIMITS[options.dtype])
             except VerificationError as error:
                 _keep(scratch, options.keep_failed)
                 progress(f"{target.name}: looking for the first tensor that is off")
-                raise explain(error, model, reference) from None
+                raise explain(error, model, reference, scheduled) from None
         else:
             record = verify.skipped()
         beside = _verified_beside(fallback, built, model, reference, scratch, options, progress) if fallback else None
@@ -248,7 +258,8 @@ def scheduled_for(program: Program, target: Target, model: Model, options: Optio
     if target.is_device:
         if options.tune:
             raise CpuOnlyError("--tune", target.name, target.kind)
-        return schedule_for_device(program, target)
+        scheduled = schedule_for_device(program, target)
+        return half.store(scheduled, half.tensors(program)) if options.dtype == half.HALF else scheduled
     if options.tune:
         settings = TuningOptions(
             budget=Budget(trials=options.tune), threads=options.threads or 1, excluded=_excluded(options)

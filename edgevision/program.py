@@ -15,6 +15,10 @@ GROUPS, GROUP_SIZE = "ev.groups", "ev.group_size"
 """Attributes of a function that is a device kernel: how many work groups it is launched with, and how many work items each has."""
 
 
+Place = tuple[str, int]
+"""Kind and index of a `Value`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
     """One tensor of the program: where it lives and its dense row-major shape.
@@ -31,6 +35,10 @@ class Value:
     dtype: str
     first: int | None = None
 
+    @property
+    def place(self) -> Place:
+        return self.kind, self.index
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
@@ -44,7 +52,8 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A module of PrimFuncs plus the calls that make one run of the network."""
+    """A module of PrimFuncs plus the calls that make one run of the network. ``dtype``: what weights and activations that are
+    float32 in the network are stored in."""
 
     module: tvm.IRModule
     calls: tuple[Call, ...]
@@ -52,3 +61,4 @@ class Program:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     model_sha256: str
+    dtype: str = "float32"

@@ -40,6 +40,8 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--input-dtype", type=click.Choice(["float32", "uint8"]), help="Type in which it takes it.")
 @click.option("--mean", help="Per-channel mean to subtract, in the input's units, comma-separated.")
 @click.option("--std", help="Per-channel standard deviation to divide by, comma-separated.")
+@click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
+              help="What a GPU keeps weights and activations in; it computes in float32 either way (docs/gpu.md).")  # fmt: skip
 @click.option("--symbol-prefix", default="", help="Export PREFIX_get_api too, to link several models into one program.")
 @click.option("--threads", type=click.IntRange(1, 64), help="Threads for measuring [default: the target's cores].")
 @click.option("--no-winograd", is_flag=True, help="Compute 3x3 convolutions directly: slower, rounding errors smaller.")
@@ -84,6 +86,7 @@ def compile_(source: str, names: tuple[str, ...], as_json: bool, quiet: bool, pr
         cpu_fallback=given["with_cpu_fallback"],
         verify=not given["no_verify"],
         measure=not given["no_measure"],
+        dtype=given["dtype"],
         threads=threads,
         dump_ir=given["dump_ir"],
         keep_failed=given["keep_failed"],

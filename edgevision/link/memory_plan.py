@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from edgevision.program import Program
+from edgevision.program import Place, Program
 from edgevision.tensor import ITEMSIZE_BYTES
 
 ALIGNMENT_BYTES = 64
 """Generated code uses aligned vector accesses of up to 64 bytes."""
-
-Place = tuple[str, int]
-"""(kind, index) of a `Value`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +43,7 @@ def lifetimes(program: Program) -> tuple[Lifetime, ...]:
         for value in call.args:
             if value.kind == "weight":
                 continue
-            place: Place = (value.kind, value.index)
+            place = value.place
             first, _ = spans.setdefault(place, [number, number])
             spans[place] = [first, number]
             nbytes = prod(value.shape) * ITEMSIZE_BYTES[value.dtype]

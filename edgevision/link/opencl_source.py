@@ -8,6 +8,7 @@ import re
 
 import tvm
 
+from edgevision.link import opencl_half
 from edgevision.link.device_source import Launch, kernels
 from edgevision.program import Program
 
@@ -16,6 +17,7 @@ def device_source(program: Program) -> tuple[str, dict[str, Launch]]:
     """The OpenCL C text of all functions, and the launch of each."""
     device = tvm.target.Target({"kind": "opencl"})
     functions, launches = kernels(program, device)
+    functions = opencl_half.through_conversions(functions)
     text = tvm.get_global_func("target.build.opencl")(functions, device).inspect_source()
     return _tidied(text, launches), launches
 
@@ -60,7 +62,8 @@ def _whole_loads(text: str) -> str:
 
 def _tidied(text: str, launches: dict[str, Launch]) -> str:
     """Broadcasts written once (TVM spells out every lane), no prototypes, and the work group that each kernel is launched with."""
-    text = "".join(_whole_loads(part) for part in re.split(r"(?m)^(?=// Function)", text))
+    parts = re.split(r"(?m)^(?=// Function)", text)
+    text = "".join(opencl_half.without_needless_extension(_whole_loads(part)) for part in parts)
     text = text.replace("__global bool* restrict", "__global uchar* restrict")  # OpenCL 1.2, 6.9.a: no pointer to bool
     text = _REPEATED.sub(r"((\g<kind>)(\g<one>))", text)
     text = re.sub(r"^__kernel void [^{]*;\n", "", text, flags=re.MULTILINE)

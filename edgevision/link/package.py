@@ -108,7 +108,7 @@ def link(
         model_sha256=program.model_sha256, weight_bytes=sum(parts.weight_bytes), arena_bytes=parts.arena_bytes[0],
         file_bytes=library.stat().st_size, versions={**versions(), **parts.versions}, steps=tuple(c.step for c in program.calls),
         processor="gpu" if target.is_device else "cpu",
-        fallback=_cpu_version(fallback, parts) if fallback else None,
+        fallback=_cpu_version(fallback, parts) if fallback else None, dtype=program.dtype,
     )  # fmt: skip
 
 

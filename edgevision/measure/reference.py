@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from edgevision.errors import UnresponsiveReferenceError, UnsupportedError
-from edgevision.measure.compare import ALLOWED, Array, variation
+from edgevision.measure.compare import LIMITS, Array, variation
 from edgevision.model import Camera, Model
 from edgevision.tensor import TensorSpec
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 SCALES = (1.0, 8.0, 64.0)
 """Standard deviations of float inputs, tried in this order until every output responds."""
 
-RESPONDS = 10 * ALLOWED
-"""A reference must move by this much between inputs (relative to its largest value): ten times the error that is
-allowed, so that an artifact that ignored its input would fail."""
+RESPONDS = {"float32": 10 * LIMITS["float32"], "float16": 2.5 * LIMITS["float16"]}
+"""A reference must move by this much between inputs (relative to its largest value), so that an artifact that ignored its
+input would fail: more than twice the error that is allowed for what it is stored in."""
 
 PROBES = 3
 
@@ -66,8 +66,10 @@ class Reference:
         constant: frozenset[str] = frozenset(),
         seed: int = 0,
         threads: int = 2,
+        responds: float = RESPONDS["float32"],
     ) -> None:
         self.inputs, self.outputs, self.seed = tuple(inputs), tuple(outputs), seed
+        self._responds = responds
         self._original, self._threads = original, threads
         self._feed_names = tuple(original_inputs) or tuple(spec.name for spec in inputs)
         self._to_original, self._constant = to_original, constant
@@ -76,8 +78,8 @@ class Reference:
         self._scale = 0.0
 
     @classmethod
-    def of(cls, model: Model, *, seed: int = 0, threads: int = 2) -> Reference:
-        """The reference for what was compiled from ``model``."""
+    def of(cls, model: Model, *, seed: int = 0, threads: int = 2, dtype: str = "float32") -> Reference:
+        """The reference for what was compiled from ``model``, its tensors stored in ``dtype``."""
         return cls(
             model.original,
             model.inputs,
@@ -87,6 +89,7 @@ class Reference:
             constant=constant_outputs(model.proto.graph),
             seed=seed,
             threads=threads,
+            responds=RESPONDS[dtype],
         )
 
     @property
@@ -129,7 +132,7 @@ class Reference:
 
     def _unmoved(self, probes: Sequence[Case]) -> list[str]:
         moved = {
-            spec.name: any(variation(probes[0].expected[k], other.expected[k]) > RESPONDS for other in probes[1:])
+            spec.name: any(variation(probes[0].expected[k], other.expected[k]) > self._responds for other in probes[1:])
             for k, spec in enumerate(self.outputs)
             if spec.name not in self._constant
         }

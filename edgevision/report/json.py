@@ -152,6 +152,7 @@ def _outcome(outcome: Outcome) -> Json:
         "weight_bytes": artifact.weight_bytes,
         "arena_bytes": artifact.arena_bytes,
         "file_bytes": artifact.file_bytes,
+        "dtype": artifact.dtype,
         "build_s": round(outcome.build_s, 3),
         "schedules": coverage(artifact.steps),
         "steps": [step(each) for each in artifact.steps],

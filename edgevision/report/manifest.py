@@ -44,6 +44,7 @@ def manifest(
             "original": {"sha256": model.sha256, "opset": model.opset, "provenance": dict(model.provenance)},
             "weight_bytes": artifact.weight_bytes,
             "arena_bytes": artifact.arena_bytes,
+            "dtype": artifact.dtype,
             "versions": dict(sorted(artifact.versions.items())),
             "verification": verification(record),
             "schedules": coverage(artifact.steps),
@@ -116,6 +117,7 @@ def artifact_of(library: Path) -> Artifact:
         steps=_steps(described["steps"]),
         processor=described.get("processor", "cpu"),  # manifests of 0.1.0 do not say
         fallback=_cpu_version(described.get("fallback")),
+        dtype=described.get("dtype", "float32"),
     )
 
 

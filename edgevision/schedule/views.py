@@ -6,12 +6,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from edgevision.program import Call, Program, Value
+from edgevision.program import Call, Place, Program, Value
 
 CHANNELS = "ev.concat_channels"
 IMAGE_RANK = 4
 
-Place = tuple[str, int]
 Moves = dict[Place, Value]
 """Operand of a concatenation -> the view of its result that takes the operand's place."""
 
@@ -47,9 +46,9 @@ def _moves(calls: list[Call], concat: Call, counts: tuple[int, ...], templated: 
     first = 0
     for operand, channels in zip(operands, counts, strict=True):
         shape = _shape(calls, operand, channels, templated, concat)
-        if operand.kind != "scratch" or shape is None or _place(operand) in moves:
+        if operand.kind != "scratch" or shape is None or operand.place in moves:
             return {}
-        moves[_place(operand)] = replace(result, shape=(*shape[:-1], sum(counts)), first=first)
+        moves[operand.place] = replace(result, shape=(*shape[:-1], sum(counts)), first=first)
         first += channels
     return moves
 
@@ -58,7 +57,7 @@ def _shape(
     calls: list[Call], operand: Value, channels: int, templated: Collection[str], concat: Call
 ) -> tuple[int, ...] | None:
     """The shape in which everybody else sees the operand, if all of them can work on a view."""
-    users = [(c, v) for c in calls if c is not concat for v in c.args if _place(v) == _place(operand)]
+    users = [(c, v) for c in calls if c is not concat for v in c.args if v.place == operand.place]
     shapes = {v.shape for _, v in users}
     if len(shapes) != 1 or any(v.first is not None or c.function not in templated for c, v in users):
         return None
@@ -68,10 +67,6 @@ def _shape(
 
 def _moved(call: Call, moves: Moves) -> Call:
     """The call itself where nothing of it moves: calls are told apart by identity."""
-    if not any(_place(v) in moves for v in call.args):
+    if not any(v.place in moves for v in call.args):
         return call
-    return replace(call, args=tuple(moves.get(_place(v), v) for v in call.args))
-
-
-def _place(value: Value) -> Place:
-    return value.kind, value.index
+    return replace(call, args=tuple(moves.get(v.place, v) for v in call.args))

@@ -22,6 +22,12 @@ class Graph:
         self.weights.append(numpy_helper.from_array(array, name))
         return name
 
+    def numbers(self, *values: int) -> str:
+        """A shape, or axes."""
+        name = f"w{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.array(values, np.int64), name))
+        return name
+
     def add(self, op: str, *inputs: str, **attributes: object) -> str:
         name = f"t{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, list(inputs), [name], **attributes))

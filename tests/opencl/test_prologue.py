@@ -75,6 +75,26 @@ def test_a_near_miss_keeps_its_launch(change):
     assert launches_alone(gated(**change), change.get("gate", "Mul").lower())
 
 
+def test_what_is_in_front_of_a_running_sum_keeps_its_launch(pocl):
+    g = Graph(4)
+    turned = g.add("Transpose", g.add("Reshape", "image", g.numbers(4, 108)), perm=[1, 0])
+    total = g.add("ReduceMax", g.add("CumSum", turned, g.numbers(0)), g.numbers(0), keepdims=1)
+    model = g.model(total, 12, 4)
+    assert launches_alone(model, "transpose")
+    assert agrees(model)
+
+
+def test_a_matrix_in_another_order_keeps_its_launch(pocl):
+    """A matrix product numbers rows through: it cannot read them through a change of order."""
+    rows, columns = 12, 36
+    g = Graph(3)
+    turned = g.add("Transpose", g.add("Reshape", "image", g.numbers(columns, rows)), perm=[1, 0])
+    scores = g.add("MatMul", turned, g.weight(columns, 5))
+    model = g.model(g.add("ReduceMax", scores, g.numbers(0), keepdims=1), 12, 5)
+    assert launches_alone(model, "transpose")
+    assert agrees(model)
+
+
 @pytest.mark.parametrize("change", [{"readers": 2}, {"residual": True}], ids=["two readers", "residual"])
 def test_a_near_miss_computes_the_same(change, pocl):
     assert agrees(gated(**change))

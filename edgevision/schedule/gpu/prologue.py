@@ -15,6 +15,9 @@ from edgevision.schedule.register_tile import Buffer, Expr
 from edgevision.schedule.tail import elementwise_tail
 from edgevision.schedule.workload import Workload, nodes, parse, rebuild, shape_of
 
+MATRIX_RANK = 2
+"""Of a matrix product's weights. It numbers the rows of its data through, whatever axes they have."""
+
 MOST_READERS = 4
 """Convolutions that may each read through a change of order; arithmetic is done for one convolution only."""
 
@@ -81,23 +84,26 @@ def absorb(program: Program) -> tuple[Program, Mapping[int, Prologue]]:
 
 def _cheap(program: Program, call: Call) -> Workload | None:
     """A workload of one stage that only chooses, adds and multiplies, on whole tensors."""
-    func = program.module[call.function]
-    if func.attrs and func.attrs.get("tirx.is_scheduled"):
-        return None
     if call.args[-1].kind != "scratch" or any(v.first is not None for v in call.args):
         return None
-    workload = parse(func)
+    workload = _workload(program, call)
     if workload is None or len(workload.stages) != 1 or workload.stages[0].reduction:
         return None
     costly = ("Call", "Div", "FloorDiv", "FloorMod", "Mod", "Cast")
     return None if any(type(n).__name__ in costly for n in nodes(workload.stages[0].value)) else workload
 
 
+def _workload(program: Program, call: Call) -> Workload | None:
+    """None for a kernel that is loops already."""
+    func = program.module[call.function]
+    return None if func.attrs and func.attrs.get("tirx.is_scheduled") else parse(func)
+
+
 def _absorbed(program: Program, reader: Call, call: Call, work: Workload) -> tuple[Call, Prologue] | None:
     """``reader`` with the operands of ``call`` behind its arguments; None where it is no convolution that reads only its data
     there, or would compute it too often."""
     result = call.args[-1]
-    workload = parse(program.module[reader.function])
+    workload = _workload(program, reader)
     found = elementwise_tail(workload) if workload is not None else None
     g = geometry(workload, found[0]) if workload is not None and found is not None else None
     if workload is None or g is None or not conv2d.takes(g):
@@ -111,6 +117,8 @@ def _absorbed(program: Program, reader: Call, call: Call, work: Workload) -> tup
     if _computes(work) and g.kh * g.kw > 1:
         return None
     prologue = Prologue(workload=work, parameter=number)
+    if len(shape_of(g.weights)) == MATRIX_RANK and not prologue.pointwise:
+        return None
     return replace(reader, args=(*reader.args, *call.args[:-1])), prologue
 
 

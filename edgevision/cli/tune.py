@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgevision.device_file import DeviceEntry
+    from edgevision.tune.lanes import LaneState
     from edgevision.tune.state import State, TaskState
 
     Report = Callable[[State], None]
@@ -40,6 +41,8 @@ LONGEST = 8
 @click.option("--label", "labels", multiple=True, help="Measure on all devices with this label; may be repeated.")
 @DEVICES_FILE
 @click.option("--cores", default="", help="Cores to bind to: numbers (4,5) or a set of the device's entry (big). Needs --device.")
+@click.option("--rpc-tracker", metavar="HOST:PORT", help="Measure on boards that TVM's RPC tracker knows. Needs --rpc-key.")
+@click.option("--rpc-key", default="", help="The key under which `python -m tvm.exec.rpc_server` registered them.")
 @click.option("--trials", type=click.IntRange(min=1), help="Stop after so many candidates.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
               help=f"Stop after so much time [default: {DEFAULT_MINUTES:.0f}, without --trials].")  # fmt: skip
@@ -70,6 +73,7 @@ def tune(source: str, trials: int | None, minutes: float | None, as_json: bool, 
     from edgevision.ingest import parse_input_shapes
     from edgevision.pipeline import Options, tune_model
     from edgevision.tune.options import Options as Settings
+    from edgevision.tune.rpc import Tracker
     from edgevision.tune.state import Budget
 
     seconds = 60 * (minutes or DEFAULT_MINUTES) if minutes or not trials else None
@@ -79,10 +83,13 @@ def tune(source: str, trials: int | None, minutes: float | None, as_json: bool, 
         winograd=not given["no_winograd"], tuning_logs=(given["tuning_logs"],),
     )  # fmt: skip
     devices = chosen(given["names"], given["labels"], given["devices_file"])
+    if bool(given["rpc_tracker"]) != bool(given["rpc_key"]):
+        raise click.UsageError("--rpc-tracker and --rpc-key belong together")
     settings = Settings(
         budget=Budget(trials=trials, seconds=seconds), threads=given["threads"], seed=given["seed"],
         jobs=given["jobs"] or 0, nice=given["nice"], modelled=given["modelled"],
         excluded=frozenset({"winograd"}) if given["no_winograd"] else frozenset(), devices=devices, cores=given["cores"],
+        tracker=Tracker.parse(given["rpc_tracker"], given["rpc_key"]) if given["rpc_tracker"] else None,
     )  # fmt: skip
     with _progress(quiet=quiet) as (stage, report):
         state = tune_model(source, given["target"] or target_of(devices), options, settings, stage, report, _tell)
@@ -96,7 +103,7 @@ def tune(source: str, trials: int | None, minutes: float | None, as_json: bool, 
     stdout().print(_table(state, len(state.tasks)))
     click.echo(summary(state))
     for device in state.devices:
-        click.echo(f"{device.name}: {device.trials} measurements on {device.cpu}{'; lost' if device.lost else ''}")
+        click.echo(_share(device))
     click.echo(f"compile with --tuning-logs {given['tuning_logs']}")
 
 
@@ -152,6 +159,12 @@ def summary(state: State) -> str:
         return f"{text}: {known} of {len(state.tasks)} default schedules measured"
     unit = "ms" if state.how == "measured" else "M cycles (modelled)"
     return f"{text}: sum of workloads {state.best_ms:.3g} {unit}, {state.default_ms:.3g} by default"
+
+
+def _share(device: LaneState) -> str:
+    """pi5: 120 measurements on Cortex-A76."""
+    where, lost = f" on {device.cpu}" if device.cpu else "", "; then it was lost" if device.lost else ""
+    return f"{device.name}: {device.trials} measurements{where}{lost}"
 
 
 def _left(state: State) -> str:

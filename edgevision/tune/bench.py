@@ -16,9 +16,14 @@ class DeviceBench:
 
     size = 1
 
-    def __init__(self, device: Device, *, name: str = "", cpu: str = "") -> None:
-        self.name, self.cpu, self._device = name, cpu, device
+    def __init__(self, device: Device, *, name: str = "") -> None:
+        self.name, self._device = name, device
         self._references: dict[str, tuple[Array, ...]] = {}
+
+    @property
+    def cpu(self) -> str:
+        """This machine's is in the log's provenance; TVM's RPC does not tell a board's."""
+        return ""
 
     def open(self) -> None:
         """A device is started by what it is asked first, and anew after a crash."""

@@ -13,6 +13,7 @@ from edgevision.errors import DeviceError, InputError
 from edgevision.link.toolchain import link_cost_plugin
 from edgevision.link.trial_program import link_trial
 from edgevision.target import Target
+from edgevision.tune import rpc
 from edgevision.tune.bench import DeviceBench
 from edgevision.tune.device import TrialProcess
 from edgevision.tune.far import FarBench
@@ -63,17 +64,21 @@ def check(target: Target, options: Options) -> None:
     for device in options.devices:
         if device.transport == "emulator":
             raise EmulatedDeviceError(device)
-    if options.devices and options.nice:
-        raise InputError("--nice is the priority of a process of this machine; leave it out with --device")
+    if options.devices and options.tracker:
+        raise InputError("--device and --rpc-tracker: one run measures on one kind of device; leave one out")
+    if options.names and options.nice:
+        raise InputError("--nice is the priority of a process of this machine; leave it out where others measure")
     if options.cores and not options.devices:
         raise InputError("--cores needs --device; this machine is --device local")
-    if target.emulator and not options.devices:
+    if target.emulator and not options.names:
         raise CannotTuneError(target)
 
 
 def _check_modelled(target: Target, options: Options) -> None:
     if target.arch != ARM64:
         raise NoModelError(target)
+    if options.tracker:
+        raise InputError("--modelled asks no device; leave --modelled or --rpc-tracker out")
     if options.threads > 1:
         raise InputError(f"--modelled --threads {options.threads}: the model is of one thread")
     for device in options.devices:
@@ -87,6 +92,9 @@ def benches(target: Target, folder: Path, options: Options, told: Callable[[str]
     if options.devices and not options.modelled:
         with _far(target, folder, options, told) as found:
             yield found
+        return
+    if options.tracker:
+        yield rpc.benches(options.tracker, target, folder, threads=options.threads)
         return
     program = link_trial(target)
     if options.modelled:

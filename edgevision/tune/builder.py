@@ -34,7 +34,7 @@ class Builder:
     def __init__(self, jobs: int, folder: Path, *, limit_s: float = LIMIT_S) -> None:
         command = [sys.executable, "-P", "-m", "edgevision.tune.worker", str(folder)]
         self._limit_s = limit_s
-        self._children = [Child(command, environment=_environment()) for _ in range(jobs)]
+        self._children = [Child(command, environment=worker_environment()) for _ in range(jobs)]
         self._free: SimpleQueue[Child] = SimpleQueue()
         for child in self._children:
             self._free.put(child)
@@ -67,7 +67,7 @@ class Builder:
             child.close()
 
 
-def _environment() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
     """One thread each, the same edgevision as here, and nothing that makes torch build an extension."""
     return {
         **os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1",

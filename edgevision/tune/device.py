@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -62,14 +62,19 @@ class Device(Protocol):
     def close(self) -> None: ...
 
 
-class TrialProcess:
-    """A `Device`: native/trial.c in a process of its own."""
+class StepwiseDevice:
+    """A `Device`: a process that takes native/trial.c's commands."""
 
-    def __init__(self, program: Path, folder: Path, *, threads: int, l2_bytes: int, nice: int = 0) -> None:
-        command = [str(program), str(threads), str(FLUSHED_L2 * l2_bytes), str(WORKSPACE_BYTES)]
-        self._child = Child(command, nice=nice)
+    def __init__(
+        self, command: Sequence[str], folder: Path, *, environment: Mapping[str, str] | None = None, nice: int = 0
+    ) -> None:
+        self._child = Child(command, environment=environment, nice=nice)
         self._outputs = folder / "outputs.bin"
         self._held = ""
+
+    @property
+    def running(self) -> bool:
+        return self._child.running
 
     def hold(self, incumbent: Built, limit_s: float) -> None:
         if self._child.running and self._held == incumbent.library:
@@ -100,6 +105,13 @@ class TrialProcess:
             self._held = ""
             raise
         return answer
+
+
+class TrialProcess(StepwiseDevice):
+    """native/trial.c on this machine."""
+
+    def __init__(self, program: Path, folder: Path, *, threads: int, l2_bytes: int, nice: int = 0) -> None:
+        super().__init__([str(program), str(threads), str(FLUSHED_L2 * l2_bytes), str(WORKSPACE_BYTES)], folder, nice=nice)
 
 
 def load_lines(slot: int, built: Built, limit_s: float) -> list[str]:

@@ -79,8 +79,8 @@ def tune_program(
 def _note_provenance(path: Path, target: Target, options: Options, name: str) -> None:
     """One table more, before the first trial: who measures what, where and when."""
     here = next((line.partition(":")[2].strip() for line in machine.cpuinfo().splitlines() if line.startswith("model name")), "")
-    cpu = CPU if options.modelled else "" if options.devices else here
-    devices = json.dumps([device.name for device in options.devices])
+    cpu = CPU if options.modelled else "" if options.names else here
+    devices = json.dumps(list(options.names))
     limits = {"trials": options.budget.trials, "seconds": options.budget.seconds}
     budget = ", ".join(f"{unit} = {round(value)}" for unit, value in limits.items() if value is not None)
     lines = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edgevision.device_file import DeviceEntry
+from edgevision.tune.rpc import Tracker
 from edgevision.tune.state import Budget
 from edgevision.tuning_log import How
 
@@ -13,7 +14,8 @@ from edgevision.tuning_log import How
 class Options:
     """``jobs``: candidates compiled at a time, 0 for one a core. ``nice``: priority of the measuring process. ``excluded``:
     templates that are not used. ``modelled``: by cycles of `modelled.CPU` on one thread, not by time. ``devices`` that measure,
-    sharing the work, in the place of this machine, bound to ``cores``: numbers, or a set of each entry."""
+    sharing the work, in the place of this machine, bound to ``cores``: numbers, or a set of each entry. ``tracker`` leads to
+    boards that measure instead."""
 
     budget: Budget
     threads: int = 1
@@ -24,6 +26,12 @@ class Options:
     modelled: bool = False
     devices: tuple[DeviceEntry, ...] = ()
     cores: str = ""
+    tracker: Tracker | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of what measures, where that is not this machine."""
+        return (*(device.name for device in self.devices), *((self.tracker.key,) if self.tracker else ()))
 
     @property
     def how(self) -> How:

@@ -29,7 +29,8 @@ class Target:
     Of a ``kind`` other than "llvm", ``triple`` and what follows from it describe the host, while ``vector_bits`` and
     ``vector_registers`` are one work item's: the widest vector that pays, and how many of them it keeps without spilling.
     ``work_group`` is the most work items of a group, ``work_items`` how many a kernel needs at least to keep the device busy.
-    ``compute_capability`` is of kind "cuda" alone: which GPU its machine code is for, "8.7".
+    ``compute_capability`` is of kind "cuda" alone: which GPU its machine code is for, "8.7"; ``compute_units`` are its
+    multiprocessors.
     ``host`` is the target of the CPU version that --with-cpu-fallback puts beside.
     """
 
@@ -54,6 +55,7 @@ class Target:
     work_items: int = 0
     host: str = ""
     compute_capability: str = ""
+    compute_units: int = 0
 
     @property
     def is_device(self) -> bool:
@@ -165,6 +167,7 @@ def fault(target: Target) -> str:
             bool(re.fullmatch(r"[1-9]\d?\.\d", target.compute_capability)) == (target.kind == "cuda"),
             f"compute_capability {target.compute_capability!r} must be a GPU's, such as '8.7', of kind cuda and no other",
         ),
+        (target.kind != "cuda" or target.compute_units > 0, f"compute_units {target.compute_units} is not positive"),
         (not target.is_device or bits <= 512, f"vector_bits {bits} is more than the 16 floats of OpenCL's widest vector"),
     )
     return next((reason for holds, reason in checks if not holds), "")

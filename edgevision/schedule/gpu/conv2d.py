@@ -1,8 +1,10 @@
 """Convolution without groups, and matrix product: a tile of pixels x channel vectors in each work item's registers.
 
 Every reduction step loads the tile's row of packed weights and one number a pixel. Weights are packed
-[block][kh * kw * ci][block's channels], filled up with zeros to whole blocks. Borders are not copied: rows outside the image are
-left out of the loop over the kernel's rows, and a tile that touches the left or right border reads zeros there.
+[block][kh * kw * ci][block's channels], filled up with zeros to whole blocks; where work items run in warps
+[kh * kw * ci][vector of a block][block][vector's channels], so that neighbours read neighbouring vectors. There several work items
+may share a tile's reduction, and meet in local memory. Borders are not copied: rows outside the image are left out of the loop over
+the kernel's rows, and a tile that touches the left or right border reads zeros there.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from tvm.tirx.script.builder import ir as T  # noqa: N812
 from edgevision.schedule import tile_choice
 from edgevision.schedule.geometry import Geometry, geometry
 from edgevision.schedule.gpu import kernel as k
+from edgevision.schedule.gpu import warp_tile
 from edgevision.schedule.gpu.scheduled import DeviceSchedule
 from edgevision.schedule.gpu.tail import finish
 from edgevision.schedule.register_tile import Buffer, Expr, broadcast, load, loop, split_index
@@ -35,7 +38,9 @@ no cheaper load for one number. A CPU broadcasts a number from memory at no cost
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Work items cover ``rows`` x ``columns`` pixels, one row of them all if ``flat``, by tiles of ``pixels``, times ``blocks``
-    of ``vectors`` x ``width`` channels. ``step`` input channels of a pixel are loaded as one vector."""
+    of ``vectors`` x ``width`` channels. ``step`` input channels of a pixel are loaded as one vector. ``splits`` work items share
+    the reduction of a tile, each every so many-th step of the input channels, in groups of ``lanes`` tiles; 0 where work items do
+    not run in warps."""
 
     geometry: Geometry
     flat: bool
@@ -46,6 +51,8 @@ class Plan:
     vectors: int
     width: int
     step: int
+    splits: int = 0
+    lanes: int = 0
 
     @property
     def tiles(self) -> int:
@@ -67,6 +74,16 @@ class Plan:
     @property
     def items(self) -> int:
         return self.rows * self.tiles * self.blocks
+
+    @property
+    def line(self) -> int:
+        """Weights from one reduction step to the next."""
+        return self.block * (self.blocks if self.splits else 1)
+
+    @property
+    def gap(self) -> int:
+        """Weights from one vector of a block to the next."""
+        return self.width * (self.blocks if self.splits else 1)
 
 
 class Prologue(Protocol):
@@ -100,7 +117,6 @@ def schedule(workload: Workload, target: Target, prologue: Prologue | None = Non
     plan = choose(g, target, straight=ignores_rows(workload, *found), prologue=prologue)
     number = next(i for i, p in enumerate(workload.params) if p.same_as(g.weights))
     count = len(workload.params)
-    over = k.grid(plan.items, target.work_group)
 
     def body() -> None:
         places = parameters_of(workload, {number: (plan.blocks * plan.reduction * plan.block,)})
@@ -114,10 +130,9 @@ def schedule(workload: Workload, target: Target, prologue: Prologue | None = Non
         def read(at: Sequence[Expr]) -> Expr:
             return prologue.element(operands, at) if prologue else load(data, at, plan.step)
 
-        with k.work_items(over) as item:
-            _item(plan, item, read, places[number], tail)
+        _items(plan, target, read, places[number], tail)
 
-    name = f"template:{NAME} {plan.pixels}x{plan.vectors}x{plan.width}"
+    name = f"template:{NAME} {plan.pixels}x{plan.vectors}x{plan.width}{f'/{plan.splits}' if plan.splits > 1 else ''}"
     used = set(range(count + len(prologue.operands if prologue else ()))) - ({prologue.parameter} if prologue else set())
     made = k.used_only(k.build(body), used)
     return DeviceSchedule(kernels=(made,), schedule=name, relay={number: lambda w: pack(w, plan)})
@@ -127,6 +142,14 @@ def choose(g: Geometry, target: Target, *, straight: bool, prologue: Prologue | 
     flat = g.kh == g.kw == 1 and g.strides == (1, 1) and g.padded is None and (prologue is None or prologue.pointwise)
     rows, columns = (1, g.n * g.ho * g.wo) if flat else (g.n * g.ho, g.wo)
     width = vector_width(g.co, target.vector_bits // 32)
+    step = STEP if target.vector_bits == 32 * STEP and g.ci % STEP == 0 and prologue is None else 1
+    if target.kind == "cuda":
+        steps = warp_tile.Steps(windows=g.kh * g.kw, each=g.ci // step, width=step)
+        found = warp_tile.choose(rows, columns, g.co, steps, units=target.compute_units, block=target.work_group)
+        return Plan(
+            geometry=g, flat=flat, straight=straight, rows=rows, columns=columns, pixels=found.pixels, vectors=found.vectors,
+            width=width, step=step, splits=found.splits, lanes=found.lanes,
+        )  # fmt: skip
     tile = tile_choice.choose(
         columns, -(-g.co // width) * width, g.kh * g.kw * g.ci, width, target.vector_registers, lane_form=False
     )
@@ -139,7 +162,7 @@ def choose(g: Geometry, target: Target, *, straight: bool, prologue: Prologue | 
     pixels = k.largest_divisor(columns, pixels, -(-2 * pixels // 3)) or pixels
     return Plan(
         geometry=g, flat=flat, straight=straight, rows=rows, columns=columns, pixels=pixels, vectors=vectors, width=width,
-        step=STEP if target.vector_bits == 32 * STEP and g.ci % STEP == 0 and prologue is None else 1,
+        step=step,
     )  # fmt: skip
 
 
@@ -149,24 +172,45 @@ def vector_width(channels: int, most: int) -> int:
 
 
 def pack(weights: np.ndarray, plan: Plan) -> np.ndarray:
-    """[kh, kw, ci, co] or [ci, co] -> [block][kh * kw * ci][block's channels], flat, zeros beyond co."""
+    """[kh, kw, ci, co] or [ci, co] -> [block][kh * kw * ci][block's channels], flat, zeros beyond co; for warps
+    [kh * kw * ci][vector of a block][block][vector's channels]."""
     table = weights.reshape(plan.reduction, plan.geometry.co)
     table = np.pad(table, ((0, 0), (0, plan.blocks * plan.block - plan.geometry.co)))
-    return np.ascontiguousarray(table.reshape(plan.reduction, plan.blocks, plan.block).transpose(1, 0, 2)).reshape(-1)
+    order = (0, 2, 1, 3) if plan.splits else (1, 0, 2, 3)
+    packed = table.reshape(plan.reduction, plan.blocks, plan.vectors, plan.width).transpose(order)
+    return np.ascontiguousarray(packed).reshape(-1)
 
 
-def _item(plan: Plan, item: Expr, read: Read, weights: Buffer, tail: Tail) -> None:
+def _items(plan: Plan, target: Target, read: Read, weights: Buffer, tail: Tail) -> None:
+    if plan.splits > 1:
+        with k.sharing(plan.items, plan.lanes, plan.splits) as member:
+            _item(plan, member.item, read, weights, tail, member)
+        return
+    with k.work_items(k.grid(plan.items, target.work_group)) as item:
+        _item(plan, item, read, weights, tail)
+
+
+def _item(plan: Plan, item: Expr, read: Read, weights: Buffer, tail: Tail, member: k.Member | None = None) -> None:
     g = plan.geometry
     row_tile, block = split_index(item, (plan.rows * plan.tiles, plan.blocks))
     row, tile = split_index(row_tile, (plan.rows, plan.tiles))
     n, y = (T.int64(0), T.int64(0)) if plan.flat else split_index(row, (g.n, g.ho))
     first, block = k.keep(tile * plan.pixels), k.keep(block)
     acc = k.registers(plan.pixels * plan.vectors, plan.width)
-    base = k.keep(block * (plan.reduction * plan.block))
+    base = k.keep(block * (plan.width if plan.splits else plan.reduction * plan.block))
     if plan.flat:
-        _flat_taps(plan, first, read, weights, base, acc)
+        _flat_taps(plan, first, read, weights, base, acc, member)
     else:
-        _window_taps(plan, n, k.keep(y), first, read, weights, base, acc)
+        _window_taps(plan, n, k.keep(y), first, read, weights, base, acc, member)
+    if member is None:
+        _finish(plan, n, y, first, block, acc, tail)
+    else:
+        k.meet(member, acc, plan.pixels * plan.vectors, plan.width, lambda: _finish(plan, n, y, first, block, acc, tail))
+
+
+def _finish(plan: Plan, n: Expr, y: Expr, first: Expr, block: Expr, acc: Buffer, tail: Tail) -> None:
+    """The tail of every pixel of the tile, and the stores."""
+    g = plan.geometry
     whole = plan.columns % plan.pixels == 0
     for p in range(plan.pixels):
         at = first + p
@@ -191,7 +235,7 @@ def _accumulate(plan: Plan, acc: Buffer, weights: Buffer, at: Expr, elements: li
     """``elements``: ``step`` consecutive input channels of each pixel."""
     loaded = [T.Bind(element) for element in elements]
     for s in range(plan.step):
-        line = [T.Bind(load(weights, [at + s * plan.block + v * plan.width], plan.width)) for v in range(plan.vectors)]
+        line = [T.Bind(load(weights, [at + s * plan.line + v * plan.gap], plan.width)) for v in range(plan.vectors)]
         for p, vector in enumerate(loaded):
             one = vector if plan.step == 1 else T.Bind(T.Shuffle([vector], [s]))
             for v, weight in enumerate(line):
@@ -199,7 +243,18 @@ def _accumulate(plan: Plan, acc: Buffer, weights: Buffer, at: Expr, elements: li
                 k.put(acc, number, acc[number] + broadcast(one, plan.width) * weight)
 
 
-def _flat_taps(plan: Plan, first: Expr, read: Read, weights: Buffer, base: Expr, acc: Buffer) -> None:
+def _channel_steps(plan: Plan, member: k.Member | None, step: Callable[[Expr], None]) -> None:
+    """``step`` for every vector of input channels, or for a work item's share of them."""
+    count = plan.geometry.ci // plan.step
+    if member is None:
+        loop(count, step)
+    else:
+        loop(count // plan.splits, lambda j: step(j * plan.splits + member.share))
+
+
+def _flat_taps(
+    plan: Plan, first: Expr, read: Read, weights: Buffer, base: Expr, acc: Buffer, member: k.Member | None
+) -> None:  # fmt: skip
     """Pixels beyond the last one repeat it: what they compute is not stored."""
     zeros = tuple(T.int64(0) for _ in plan.geometry.prefix[1:])
     last = T.int64(plan.columns - 1)
@@ -208,13 +263,13 @@ def _flat_taps(plan: Plan, first: Expr, read: Read, weights: Buffer, base: Expr,
 
     def step(i: Expr) -> None:
         elements = [read([*zeros, pixel, i * plan.step]) for pixel in pixels]
-        _accumulate(plan, acc, weights, base + i * (plan.step * plan.block), elements)
+        _accumulate(plan, acc, weights, base + i * (plan.step * plan.line), elements)
 
-    loop(plan.geometry.ci // plan.step, step)
+    _channel_steps(plan, member, step)
 
 
 def _window_taps(
-    plan: Plan, n: Expr, y: Expr, first: Expr, read: Read, weights: Buffer, base: Expr, acc: Buffer
+    plan: Plan, n: Expr, y: Expr, first: Expr, read: Read, weights: Buffer, base: Expr, acc: Buffer, member: k.Member | None
 ) -> None:  # fmt: skip
     g = plan.geometry
     top = k.keep(y * g.strides[0] - g.pads[0])
@@ -227,7 +282,7 @@ def _window_taps(
         def tap(ky: Expr, kx: Expr) -> None:
             line = top + ky * g.dilations[0]
             columns = [k.keep(left + p * g.strides[1] + kx * g.dilations[1]) for p in range(plan.pixels)]
-            at = k.keep(base + (ky * g.kw + kx) * (g.ci * plan.block))
+            at = k.keep(base + (ky * g.kw + kx) * (g.ci * plan.line))
 
             def step(i: Expr) -> None:
                 elements = []
@@ -236,9 +291,9 @@ def _window_taps(
                     check = k.inside([(column, g.w, low, high)]) if masked else None
                     zero = broadcast(T.float32(0), plan.step)
                     elements.append(value if check is None else T.if_then_else(check, value, zero))
-                _accumulate(plan, acc, weights, at + i * (plan.step * plan.block), elements)
+                _accumulate(plan, acc, weights, at + i * (plan.step * plan.line), elements)
 
-            loop(g.ci // plan.step, step)
+            _channel_steps(plan, member, step)
 
         with T.serial(end - begin) as j:
             ky = k.keep(begin + j)

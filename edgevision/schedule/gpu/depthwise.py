@@ -1,7 +1,8 @@
 """Depthwise convolution: a tile of output pixels of one channel vector in each work item's registers, no local memory.
 
-A work item goes down ``strip`` output rows. Weights are packed [channel vector][kh][kw][lane]. Borders as in `conv2d`. Channels
-that fill no vector are the last vector's business, in pieces.
+A work item goes down ``strip`` output rows. Weights are packed [channel vector][kh][kw][lane]; where work items run in warps they
+stay [kh][kw][channel], so that neighbours read neighbouring vectors. Borders as in `conv2d`. Channels that fill no vector are the
+last vector's business, in pieces.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ UNROLLED_COLUMNS = 7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """``full`` vectors of ``width`` channels, then one of the ``rest``."""
+    """``full`` vectors of ``width`` channels, then one of the ``rest``. ``across``: weights are not packed."""
 
     geometry: Geometry
     pixels: int
@@ -38,6 +39,7 @@ class Plan:
     width: int
     full: int
     rest: tuple[Lanes, ...]
+    across: bool
 
     @property
     def vectors(self) -> int:
@@ -54,6 +56,10 @@ class Plan:
     @property
     def taps(self) -> int:
         return self.geometry.kh * self.geometry.kw
+
+    def line(self, width: int) -> int:
+        """Weights from one tap to the next, of a vector of ``width`` channels."""
+        return self.geometry.co if self.across else width
 
     @property
     def items(self) -> int:
@@ -78,7 +84,7 @@ def schedule(workload: Workload, target: Target) -> DeviceSchedule | None:
 
     made = Kernel(func=k.build(body), arguments=tuple(range(len(workload.params))))
     name = f"template:{NAME} {plan.pixels}x{plan.width}"
-    return DeviceSchedule(kernels=(made,), schedule=name, relay={number: lambda w: pack(w, plan)})
+    return DeviceSchedule(kernels=(made,), schedule=name, relay={} if plan.across else {number: lambda w: pack(w, plan)})
 
 
 def choose(g: Geometry, target: Target) -> Plan:
@@ -98,7 +104,10 @@ def choose(g: Geometry, target: Target) -> Plan:
         else:
             pixels = -(-pixels // 2)
     pixels = k.largest_divisor(g.wo, pixels, -(-2 * pixels // 3)) or pixels
-    return Plan(geometry=g, pixels=pixels, strip=strip, width=cover[0].width, full=full, rest=cover[full:])
+    return Plan(
+        geometry=g, pixels=pixels, strip=strip, width=cover[0].width, full=full, rest=cover[full:],
+        across=target.kind == "cuda",
+    )  # fmt: skip
 
 
 def pack(weights: np.ndarray, plan: Plan) -> np.ndarray:
@@ -126,11 +135,11 @@ def _item(plan: Plan, item: Expr, data: Buffer, weights: Buffer, tail: Tail) -> 
             row(y)
 
     def full() -> None:
-        piece(k.keep(vector * plan.width), k.keep(vector * (plan.taps * plan.width)), plan.width)
+        piece(k.keep(vector * plan.width), k.keep(vector * (plan.width if plan.across else plan.taps * plan.width)), plan.width)
 
     def rest() -> None:
         for v in plan.rest:
-            piece(T.int64(v.offset), T.int64(v.offset * plan.taps), v.width)
+            piece(T.int64(v.offset), T.int64(v.offset if plan.across else v.offset * plan.taps), v.width)
 
     k.either(vector < T.int64(plan.full) if plan.rest else None, full, rest)
 
@@ -153,7 +162,7 @@ def _row(
             ky = k.keep(begin + j)
             line = k.keep(top + ky * g.dilations[0])
             emit = _unrolled if g.kw <= UNROLLED_COLUMNS else _rolled
-            emit(columns, line, at + ky * (g.kw * width), width, data, weights, acc)
+            emit(columns, line, at + ky * (g.kw * plan.line(width)), width, data, weights, acc)
 
     interior = k.both(left >= T.int64(0) if low else None, left + span < T.int64(g.w) if high else None)
     k.either(interior, lambda: taps(masked=False), lambda: taps(masked=True))
@@ -184,7 +193,7 @@ class _Columns:
 def _unrolled(columns: _Columns, line: Expr, at: Expr, width: int, data: Buffer, weights: Buffer, acc: Buffer) -> None:
     """A row of the kernel whose weights are all in registers: each pixel of the line is loaded once."""
     plan, g = columns.plan, columns.plan.geometry
-    row = [T.Bind(load(weights, [at + kx * width], width)) for kx in range(g.kw)]
+    row = [T.Bind(load(weights, [at + kx * plan.line(width)], width)) for kx in range(g.kw)]
     offsets = sorted({p * g.strides[1] + kx * g.dilations[1] for p in range(plan.pixels) for kx in range(g.kw)})
     for x in offsets:
         one = T.Bind(columns.element(data, line, T.int64(x), width))
@@ -199,7 +208,7 @@ def _rolled(columns: _Columns, line: Expr, at: Expr, width: int, data: Buffer, w
     plan, g = columns.plan, columns.plan.geometry
 
     def tap(kx: Expr) -> None:
-        weight = T.Bind(load(weights, [at + kx * width], width))
+        weight = T.Bind(load(weights, [at + kx * plan.line(width)], width))
         for p in range(plan.pixels):
             offset = kx * g.dilations[1] + p * g.strides[1]
             k.put(acc, p, acc[p] + columns.element(data, line, offset, width) * weight)

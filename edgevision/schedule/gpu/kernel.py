@@ -61,6 +61,57 @@ def work_items(over: Grid) -> Iterator[Expr]:
                 yield number
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One of ``count`` work items that compute item number ``item`` together: its ``share`` is 0 .. count-1. ``exists``: whether
+    there is such an item (None: always); where there is none, the last item stands in. The group has ``lanes`` items, this one is
+    number ``lane``."""
+
+    item: Expr
+    share: Expr
+    count: int
+    lane: Expr
+    lanes: int
+    exists: Expr | None
+
+
+@contextmanager
+def sharing(items: int, lanes: int, count: int) -> Iterator[Member]:
+    """``count`` work items for each of ``items``, in groups of ``lanes`` items; neighbours have different items."""
+    over = Grid(items, lanes)
+    T.func_attr({"tirx.noalias": True, GROUPS: over.groups, GROUP_SIZE: lanes * count})
+    with T.launch_thread("blockIdx.x", over.groups) as group, T.launch_thread("threadIdx.x", lanes * count) as member:
+        number = T.Bind(T.cast(group * lanes + member % lanes, "int64"))
+        whole = items % lanes == 0
+        yield Member(
+            item=number if whole else T.Bind(T.min(number, T.int64(items - 1))), share=T.Bind(T.cast(member // lanes, "int64")),
+            count=count, lane=T.Bind(T.cast(member % lanes, "int64")), lanes=lanes,
+            exists=None if whole else number < T.int64(items),
+        )  # fmt: skip
+
+
+def meet(member: Member, acc: Buffer, count: int, width: int, finish: Callable[[], None]) -> None:
+    """Adds the ``count`` vectors of all that share an item up in local memory; the first of them goes on with ``finish``."""
+    parts = T.alloc_buffer(((member.count - 1) * count * member.lanes * width,), "float32", scope="shared", layout=None)
+
+    def place(share: Expr, number: int) -> Expr:
+        at = ((share * count + number) * member.lanes + member.lane) * width
+        return T.ramp(at, 1, width) if width > 1 else at
+
+    with T.If(member.share > T.int64(0)), T.Then():
+        for number in range(count):
+            T.buffer_store(parts, acc[number], [place(member.share - 1, number)])
+    T.evaluate(T.tvm_storage_sync("shared"))
+
+    def add() -> None:
+        with T.serial(T.int64(member.count - 1)) as share:
+            for number in range(count):
+                put(acc, number, acc[number] + parts[place(share, number)])
+        finish()
+
+    when(both(member.share == T.int64(0), member.exists), add)
+
+
 def build(body: Callable[[], None]) -> tirx.PrimFunc:
     """The function that ``body`` emits: its parameters, then its work items."""
     with IRBuilder() as builder:

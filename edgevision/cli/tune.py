@@ -43,6 +43,8 @@ LONGEST = 8
 @click.option("--cores", default="", help="Cores to bind to: numbers (4,5) or a set of the device's entry (big). Needs --device.")
 @click.option("--rpc-tracker", metavar="HOST:PORT", help="Measure on boards that TVM's RPC tracker knows. Needs --rpc-key.")
 @click.option("--rpc-key", default="", help="The key under which `python -m tvm.exec.rpc_server` registered them.")
+@click.option("--ray", default="", metavar="ADDRESS", help=(
+    "Spread the compiling over a Ray cluster, and the measuring where no device does it: auto, local, HOST:PORT."))  # fmt: skip
 @click.option("--trials", type=click.IntRange(min=1), help="Stop after so many candidates.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
               help=f"Stop after so much time [default: {DEFAULT_MINUTES:.0f}, without --trials].")  # fmt: skip
@@ -90,6 +92,7 @@ def tune(source: str, trials: int | None, minutes: float | None, as_json: bool, 
         jobs=given["jobs"] or 0, nice=given["nice"], modelled=given["modelled"],
         excluded=frozenset({"winograd"}) if given["no_winograd"] else frozenset(), devices=devices, cores=given["cores"],
         tracker=Tracker.parse(given["rpc_tracker"], given["rpc_key"]) if given["rpc_tracker"] else None,
+        ray=given["ray"],
     )  # fmt: skip
     with _progress(quiet=quiet) as (stage, report):
         state = tune_model(source, given["target"] or target_of(devices), options, settings, stage, report, _tell)

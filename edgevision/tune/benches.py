@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from edgevision import devices
 from edgevision import target as targets
@@ -13,7 +14,7 @@ from edgevision.errors import DeviceError, InputError
 from edgevision.link.toolchain import link_cost_plugin
 from edgevision.link.trial_program import link_trial
 from edgevision.target import Target
-from edgevision.tune import rpc
+from edgevision.tune import cluster, rpc
 from edgevision.tune.bench import DeviceBench
 from edgevision.tune.device import TrialProcess
 from edgevision.tune.far import FarBench
@@ -87,14 +88,19 @@ def _check_modelled(target: Target, options: Options) -> None:
 
 
 @contextmanager
-def benches(target: Target, folder: Path, options: Options, told: Callable[[str], None]) -> Iterator[tuple[Bench, ...]]:
-    """``folder``: for files of the run. ``told`` hears who has a device that is waited for."""
+def benches(
+    target: Target, folder: Path, options: Options, told: Callable[[str], None], ray: Any = None
+) -> Iterator[tuple[Bench, ...]]:
+    """``folder``: for files of the run. ``told`` hears who has a device that is waited for. ``ray``: the module, connected."""
     if options.devices and not options.modelled:
         with _far(target, folder, options, told) as found:
             yield found
         return
     if options.tracker:
         yield rpc.benches(options.tracker, target, folder, threads=options.threads)
+        return
+    if ray and not options.modelled:
+        yield cluster.benches(ray, target, options.threads)
         return
     program = link_trial(target)
     if options.modelled:

@@ -33,7 +33,7 @@ class Builder:
 
     def __init__(self, jobs: int, folder: Path, *, limit_s: float = LIMIT_S) -> None:
         command = [sys.executable, "-P", "-m", "edgevision.tune.worker", str(folder)]
-        self._limit_s = limit_s
+        self._limit_s, self.jobs = limit_s, jobs
         self._children = [Child(command, environment=worker_environment()) for _ in range(jobs)]
         self._free: SimpleQueue[Child] = SimpleQueue()
         for child in self._children:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from edgevision import __version__
 from edgevision import host as machine
@@ -15,6 +17,7 @@ from edgevision.errors import InputError
 from edgevision.program import Program
 from edgevision.schedule.tasks import tasks
 from edgevision.target import Target
+from edgevision.tune import cluster
 from edgevision.tune.benches import benches, check, host
 from edgevision.tune.builder import Builder
 from edgevision.tune.modelled import CPU
@@ -62,18 +65,23 @@ def tune_program(
     path = logs / folder_name(target) / FILE
     append(path, [])
     _note_provenance(path.parent / PROVENANCE, target, options, name)
-    jobs = options.jobs or len(os.sched_getaffinity(0))
-    with scratch() as folder, benches(target, folder, options, told) as measuring:
-        build = Builder(jobs, folder)
+    with scratch() as folder, ExitStack() as stack:
+        ray = stack.enter_context(cluster.connected(options.ray)) if options.ray else None
+        measuring = stack.enter_context(benches(target, folder, options, told, ray))
+        build = _builder(folder, options, ray)
+        stack.callback(build.close)
         session = Session(
             target=target, setting=setting_of(target, options.threads), log=path, folder=folder, build=build,
-            benches=measuring, jobs=jobs, seed=options.seed, report=report, told=told, how=options.how,
+            benches=measuring, jobs=build.jobs, seed=options.seed, report=report, told=told, how=options.how,
             reference=host() if options.devices and not options.modelled else None,
         )  # fmt: skip
-        try:
-            return session.run(found, known, options.budget)
-        finally:
-            build.close()
+        return session.run(found, known, options.budget)
+
+
+def _builder(folder: Path, options: Options, ray: Any) -> Builder | cluster.RayBuilder:
+    if ray:
+        return cluster.RayBuilder(ray, options.ray, options.jobs)
+    return Builder(options.jobs or len(os.sched_getaffinity(0)), folder)
 
 
 def _note_provenance(path: Path, target: Target, options: Options, name: str) -> None:

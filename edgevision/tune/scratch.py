@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from edgevision import cache
@@ -22,10 +22,13 @@ def scratch(base: Path | None = None) -> Iterator[Path]:
     killed, and is removed here."""
     base = base or cache.directory() / "tuning"
     base.mkdir(parents=True, exist_ok=True)
-    _sweep(base)
-    folder = Path(tempfile.mkdtemp(dir=base))
-    with (folder / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        with base.with_name(f"{base.name}.{LOCK}").open("w") as beginning:  # one at a time: a folder is swept or locked
+            fcntl.flock(beginning, fcntl.LOCK_EX)
+            _sweep(base)
+            folder = Path(tempfile.mkdtemp(dir=base))
+            lock = stack.enter_context((folder / LOCK).open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             yield folder
         finally:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from edgevision import tvm_without_torch as tvm_without_torch  # isort: skip  # before TVM is imported
 
 import re
+from typing import Any
 
 import tvm
+import tvm_ffi
+from tvm import tirx
 
 from edgevision.link import opencl_half
 from edgevision.link.device_source import Launch, kernels
@@ -16,10 +19,22 @@ from edgevision.program import Program
 def device_source(program: Program) -> tuple[str, dict[str, Launch]]:
     """The OpenCL C text of all functions, and the launch of each."""
     device = tvm.target.Target({"kind": "opencl"})
-    functions, launches = kernels(program, device)
-    functions = opencl_half.through_conversions(functions)
+    lowered, launches = kernels(program, device)
+    chosen = tvm.IRModule({name: _with_narrow_choices(func) for name, func in lowered.functions.items()})
+    functions = opencl_half.through_conversions(chosen)
     text = tvm.get_global_func("target.build.opencl")(functions, device).inspect_source()
     return _tidied(text, launches), launches
+
+
+def _with_narrow_choices(func: tirx.PrimFunc) -> tirx.PrimFunc:
+    """Choices between integers of 8 and 16 bits as ``?:``. What is computed from such numbers is an int in C, and then no overload
+    of `select`, which TVM would write, takes both operands."""
+
+    def choice(select: tirx.Select) -> Any:
+        narrow = str(select.ty.dtype) in ("int8", "uint8", "int16", "uint16")
+        return tirx.if_then_else(select.condition, select.true_value, select.false_value) if narrow else select
+
+    return func.with_body(tvm_ffi.structural_map(func.body, [(tirx.Select, choice)], order="post"))
 
 
 _MATHEMATICS = frozenset({
@@ -34,7 +49,7 @@ _ELSEWHERE = {"nearbyint": "rint"}
 def _definitions(text: str) -> str:
     """Macros from C's names of functions to OpenCL's, for those that the kernels call."""
     lines = []
-    for name in sorted(set(re.findall(r"\b([a-z]+\d*f?)\(", text))):
+    for name in sorted(set(re.findall(r"\b([a-z][a-z0-9]*)\(", text))):
         if name in _ELSEWHERE:
             lines.append(f"#define {name} {_ELSEWHERE[name]}\n")
         plain = name.removesuffix("f")

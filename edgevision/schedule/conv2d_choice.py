@@ -73,7 +73,7 @@ def full_blocks(cover: tuple[Lanes, ...], vectors: int) -> int:
 
 def takes(workload: Workload) -> Geometry | None:
     found = elementwise_tail(workload)
-    shape = geometry(workload, found[0]) if found else None
+    shape = geometry(workload, found[0], any_padding=True) if found else None
     return shape if shape is not None and dtype_of(shape.source) == "float32" else None
 
 

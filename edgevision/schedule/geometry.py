@@ -44,8 +44,10 @@ class Geometry:
         return self.n * self.ho * self.wo * self.co * self.kh * self.kw * self.ci
 
 
-def geometry(workload: Workload, anchor: Stage) -> Geometry | None:
-    """None where the anchor does not multiply a tensor by a constant-shaped weight as `lower` writes it."""
+def geometry(workload: Workload, anchor: Stage, *, any_padding: bool = False) -> Geometry | None:
+    """None where the anchor does not multiply a tensor by a constant-shaped weight as `lower` writes it.
+    Also where the stage in front does not surround the data with as many zeros as ``pads`` says (a transposed convolution spreads
+    them too), unless ``any_padding``: a template that copies what the stage computes takes it as it is."""
     product: Any = getattr(anchor.value, "b", None)
     if type(product).__name__ != "Mul" or {type(product.a).__name__, type(product.b).__name__} != {"TensorLoad"}:
         return None
@@ -68,6 +70,8 @@ def geometry(workload: Workload, anchor: Stage) -> Geometry | None:
     kh, kw, _ = shape_of(weights)[:3]
     groups = int(anchor.annotations[GROUPS])
     ints: dict[str, Any] = {k: tuple(int(v) for v in anchor.annotations[k]) for k in (STRIDES, DILATIONS, PADS)}
+    if padded is not None and not any_padding and not _surrounds(padded, (h, w), ints[PADS]):
+        return None
     return Geometry(
         source=source, padded=padded, weights=weights, prefix=tuple(prefix), n=n, h=h, w=w, ci=c // groups, co=co,
         ho=ho, wo=wo, kh=kh, kw=kw, groups=groups, strides=ints[STRIDES], dilations=ints[DILATIONS], pads=ints[PADS],
@@ -77,3 +81,22 @@ def geometry(workload: Workload, anchor: Stage) -> Geometry | None:
 def _only_parameter(value: Any) -> Buffer:
     """The buffer that a pad stage's ``if_then_else(inside, source[...], fill)`` reads."""
     return value.args[1].source
+
+
+def _surrounds(padded: Stage, extents: tuple[int, int], pads: tuple[int, int, int, int]) -> bool:
+    """Whether ``padded`` is the data with zeros around, as many as ``pads`` says."""
+    _, rows, columns, _ = shape_of(padded.buffer)
+    if (rows, columns) != (extents[0] + pads[0] + pads[2], extents[1] + pads[1] + pads[3]):
+        return False
+    _, data, fill = padded.value.args
+    moved = [_distance(index, axis) for index, axis in zip(data.indices, padded.axes, strict=True)]
+    return moved == [0, pads[0], pads[1], 0] and float(getattr(fill, "value", 1)) == 0
+
+
+def _distance(index: Any, axis: Any) -> int | None:
+    """d of ``axis - d``; None for any other index."""
+    if index.same_as(axis):
+        return 0
+    if type(index).__name__ == "Sub" and index.a.same_as(axis) and type(index.b).__name__ == "IntImm":
+        return int(index.b.value)
+    return None

@@ -38,7 +38,7 @@ def _words(workload: Workload | None) -> str:
     anchor = workload.anchor
     stages = " ".join(stage.name.removesuffix("_intermediate") for stage in workload.stages if stage is not anchor)
     found = elementwise_tail(workload) if anchor else None
-    g = geometry(workload, found[0]) if found else None
+    g = geometry(workload, found[0], any_padding=True) if found else None
     if anchor is None or g is None:
         shapes = " ".join(f"{dtype_of(p)}[{','.join(map(str, shape_of(p)))}]" for p in workload.params)
         return f"loops {shapes} | {stages}"

@@ -61,7 +61,10 @@ def dtype_of(buffer: Buffer) -> str:
 
 
 def parse(func: tirx.PrimFunc, views: Views | None = None) -> Workload | None:
-    """The stages of ``func``, or None if a block does not store exactly one element at its own axes."""
+    """The stages of ``func``; None if it is no function of sblocks but a finished kernel, or if a block does not store exactly one
+    element at its own axes."""
+    if type(func.body).__name__ != "SBlockRealize":
+        return None
     root = func.body.block
     body = root.body.seq if isinstance(root.body, tirx.SeqStmt) else [root.body]
     stages = [_stage(nest) for nest in body]

@@ -62,11 +62,14 @@ def conv_transpose(e: Emitter, node: Node) -> None:
         *(r - b for r, b in zip(reach, window.begins, strict=True)),
         *(r - b + x for r, b, x in zip(reach, window.ends, window.extra, strict=True)),
     )
-    plain = {"strides": (1,) * window.spatial, "pads": (0,) * (2 * window.spatial), "dilations": window.dilations}
+    around = border if min(border) >= 0 and max(window.strides) == 1 else (0,) * len(border)
 
     def function(x: Any, w: Any) -> Any:
-        spread = compute.padded(x, border, window.strides)
-        return compute.conv(spread, w, **plain, groups=window.groups, template=constant)
+        source = x if around is border else compute.padded(x, border, window.strides)
+        return compute.conv(
+            source, w, strides=(1,) * window.spatial, pads=around, dilations=window.dilations, groups=window.groups,
+            template=constant,
+        )  # fmt: skip
 
     var = e.compute("convtranspose", function, image, kernel, pattern=ANCHOR)
     _finish(e, node, var, window)

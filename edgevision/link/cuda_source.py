@@ -7,6 +7,9 @@ from edgevision import tvm_without_torch as tvm_without_torch  # isort: skip  # 
 import re
 
 import tvm
+import tvm_ffi
+from tvm import tirx
+from tvm.sym import Analyzer
 
 from edgevision.errors import UnsupportedError
 from edgevision.link.device_source import Launch, kernels
@@ -32,6 +35,20 @@ typedef unsigned int uint;
 """
 """What TVM's own preamble takes from header files that NVRTC's package lacks."""
 
+_ANY_ALIGNMENT = """\
+template <typename T, typename V> __device__ __forceinline__ void store_2(T *to, V value) {
+  if ((uint64_t)to % sizeof(V) == 0) { *(V *)to = value; return; }
+  to[0] = value.x; to[1] = value.y;
+}
+template <typename T, typename V> __device__ __forceinline__ void store_4(T *to, V value) {
+  if ((uint64_t)to % sizeof(V) == 0) { *(V *)to = value; return; }
+  to[0] = value.x; to[1] = value.y; to[2] = value.z; to[3] = value.w;
+}
+
+"""
+"""TVM loads vectors whole only where it proves that they are aligned, but stores them whole wherever they are: a fault on a GPU."""
+_STORE = re.compile(r"^( *)\*\(\w+([24])\*\)\((p\d+_ptr \+ .*?)\) = (.*);$", re.MULTILINE)
+
 _KERNEL = 'extern "C" __global__ void '
 _IMPRECISE = ("expf", "exp10f", "logf", "log2f", "log10f", "sinf", "cosf", "tanf", "powf")
 """TVM calls CUDA's fast versions, whose error grows with the argument: __sinf(1000) has no right digit."""
@@ -45,7 +62,36 @@ def device_source(program: Program, compute_capability: str) -> tuple[str, dict[
     device = tvm.target.Target({"kind": "cuda", "arch": f"sm_{compute_capability.replace('.', '')}"})
     functions, launches = kernels(program, device)
     made = tvm.get_global_func("target.build.cuda")(functions, device).inspect_source()
-    return _PREAMBLE + _tidied(made), launches
+    text = _tidied(made)
+    for func in functions.functions.values():
+        if not _stores_are_aligned(func):
+            text = _with_stores_anywhere(text, str(func.attrs["global_symbol"]))
+    return _PREAMBLE + (_ANY_ALIGNMENT if "store_" in text else "") + text, launches
+
+
+def _stores_are_aligned(func: tirx.PrimFunc) -> bool:
+    """Whether every vector that ``func`` stores is proven to lie at a multiple of its own size."""
+    analyzer = Analyzer()
+    unproven: list[tirx.BufferStore] = []
+
+    def look(store: tirx.BufferStore) -> tirx.BufferStore:
+        index = store.indices[-1]
+        if isinstance(index, tirx.Ramp):
+            known, lanes = analyzer.modular_set(index.base), int(index.lanes)
+            if int(known.coeff) % lanes or int(known.base) % lanes:
+                unproven.append(store)
+        return store
+
+    tvm_ffi.structural_map(func.body, [(tirx.BufferStore, look)], order="post")
+    return not unproven
+
+
+def _with_stores_anywhere(text: str, kernel: str) -> str:
+    """``text``, where ``kernel`` looks at an address before it stores a vector there."""
+    start = text.index(f" {kernel}(")
+    following = text.find(_KERNEL, start)
+    end = following if following >= 0 else len(text)
+    return text[:start] + _STORE.sub(r"\1store_\2(\3, \4);", text[start:end]) + text[end:]
 
 
 def _tidied(text: str) -> str:

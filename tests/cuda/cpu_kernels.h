@@ -11,7 +11,7 @@
 #define __global__
 #define __launch_bounds__(...)
 #define __shared__ static /* one block runs at a time */
-#define __device__ static inline
+#define __device__ static
 #define __forceinline__ inline
 
 struct dim { unsigned x; };
@@ -28,6 +28,7 @@ VECTOR2(short, short2) VECTOR4(short, short4)
 VECTOR2(signed char, char2) VECTOR4(signed char, char4)
 VECTOR2(unsigned char, uchar2) VECTOR4(unsigned char, uchar4)
 VECTOR2(long long, longlong2) VECTOR4(long long, longlong4)
+VECTOR2(double, double2) VECTOR4(double, double4)
 
 template <typename A, typename B> static inline auto min(A a, B b) -> decltype(a + b) { return a < b ? a : b; }
 template <typename A, typename B> static inline auto max(A a, B b) -> decltype(a + b) { return a > b ? a : b; }

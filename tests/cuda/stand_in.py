@@ -14,7 +14,8 @@ _KERNEL = re.compile(r'^extern "C" __global__ void (?:__launch_bounds__\(\d+\) )
 def build(text: str, folder: Path) -> Path:
     """The library of ``text``'s kernels, in ``folder``; each is called through NAME_on_cpu(blocks, threads, pointers)."""
     source, library = folder / "kernels.cpp", folder / "kernels.so"
-    source.write_text('#include "cpu_kernels.h"\n' + text.replace("__shared__ alignas(64)", "alignas(64) __shared__") + _wrappers(text))
+    kernels = text.replace("__shared__ alignas(64)", "alignas(64) __shared__")  # the order that C++ wants
+    source.write_text('#include "cpu_kernels.h"\n' + kernels + _wrappers(text))
     flags = ["-O1", "-ffp-contract=fast", "-march=native", "-fno-sanitize=all", "-w", "-std=c++17", "-fno-exceptions"]
     words = ["c++", "-shared", "-fPIC", *flags, f"-I{HERE}", source, "-o", library]
     zig.run(words, purpose="building the kernels for the CPU", scratch=folder / "zig")

@@ -30,6 +30,8 @@ KEYS = [
     "elapsed_ns",
     "asleep_ns",
     "steps",
+    "processor",
+    "fell_back",
     "peak_rss_bytes",
 ]
 
@@ -90,6 +92,7 @@ def test_what_it_prints(folder: Path, network: str) -> None:
         "00ff",
     )
     assert (result["threads"], result["warmup"], len(result["samples_ns"])) == (2, 3, 7)
+    assert (result["processor"], result["fell_back"]) == ("cpu", "")
     assert [step["name"] for step in result["steps"]] == ["smooth", "scores", "bright"]
     assert all(step["ns"] > 0 for step in result["steps"])
     assert result["create_ns"] > 0 and result["first_run_ns"] > 0 and min(result["samples_ns"]) > 0

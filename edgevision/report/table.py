@@ -121,7 +121,7 @@ ROWS: tuple[tuple[str, Cell], ...] = (
     ("spread (MAD / median)", _detail(lambda latency: f"{latency.spread:.1%}")),
     ("samples", _detail(lambda latency: f"{len(latency.samples_ms)}")),
     ("threads", _detail(lambda latency: f"{latency.threads}")),
-    ("stored in", lambda outcome: outcome.artifact.dtype),
+    ("stored in", lambda outcome: "" if outcome.artifact.dtype == "float32" else outcome.artifact.dtype),
     ("weights", lambda outcome: size(outcome.artifact.weight_bytes)),
     ("arena", lambda outcome: size(outcome.artifact.arena_bytes)),
     ("library", lambda outcome: size(outcome.artifact.file_bytes)),

@@ -26,7 +26,7 @@ from edgevision.schedule.gpu.apply import schedule
 from tests import executor
 from tests.conformance.cases import Case
 from tests.opencl import device, networks
-from tests.opencl.test_conformance import CASES
+from tests.opencl.test_conformance import NODES
 
 Array = np.ndarray
 
@@ -135,9 +135,9 @@ QUICK = frozenset({
     "test_gridsample", "test_isnan", "test_reduce_log_sum_default", "test_top_k",
 })  # fmt: skip
 EVERY = [
-    pytest.param(each.values[0], id=each.id, marks=() if each.id in QUICK else pytest.mark.large)
-    for each in CASES
-    if any(np.asarray(a).dtype == np.float32 for a in (*each.values[0].inputs, *each.values[0].outputs))
+    pytest.param(each, id=each.name, marks=() if each.name in QUICK else pytest.mark.large)
+    for each in NODES
+    if any(np.asarray(a).dtype == np.float32 for a in (*each.inputs, *each.outputs))
 ]
 
 

@@ -371,7 +371,8 @@ static void obey(char *text) {
 
 static int32_t read_cores(char *text, int32_t cores[EV_MAX_THREADS]) {
     int32_t count = 0;
-    for (char *item; strcmp(text, "-") && (item = strsep(&text, ",")) && count < EV_MAX_THREADS;) cores[count++] = atoi(item);
+    if (!strcmp(text, "-")) return 0;
+    for (char *item; (item = strsep(&text, ",")) && count < EV_MAX_THREADS;) cores[count++] = atoi(item);
     return count;
 }
 

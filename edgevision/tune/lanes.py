@@ -171,13 +171,13 @@ class Lanes(Generic[Job]):
         return taken
 
     def _lose(self, lane: _Lane, batch: _Batch[Job], error: LostDeviceError) -> list[Finished[Job]]:
-        left_out = []
+        left_out: list[Finished[Job]] = []
         for each in reversed(batch.waiting):
             each.runs += 1
             if each.runs < MOST_RUNS:
                 self._waiting.appendleft(each)
             else:
-                left_out.append(Finished[Job](job=each.job, trial=None, verdict=None, bench=lane.bench))
+                left_out.append(Finished(job=each.job, trial=None, verdict=None, bench=lane.bench))
         lane.losses += 1
         others = any(not each.lost for each in self._lanes if each is not lane)
         if not batch.waiting or lane.losses >= MOST_LOSSES:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from edgevision import cache
 from edgevision.measure.adb import AdbTransport
 from edgevision.measure.attended import Terms
 from edgevision.measure.local_transport import LocalTransport
@@ -101,6 +102,12 @@ def board(kind: str, folder: Path, environment: Mapping[str, str] | None = None)
             finally:
                 for key, value in before.items():
                     os.environ.pop(key) if value is None else os.environ.update({key: value})
+
+
+def keep_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A board's adb has a home folder of its own; what was compiled before is still where it was."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.directory().parent))
+    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", str(cache.zig_directory()))
 
 
 def wait_for(holds: Callable[[], bool], within_s: float) -> bool:

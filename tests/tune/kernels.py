@@ -15,7 +15,7 @@ KERNEL = """
 #include <stdint.h>
 typedef struct {{ float *data; }} tensor;
 typedef struct {{ int32_t type, zero; tensor *at; }} any;
-int32_t __tvm_ffi_kernel(void *self, any *args, int32_t n, any *result) {{
+int32_t {symbol}(void *self, any *args, int32_t n, any *result) {{
     volatile float *x = args[0].at->data, *c = args[1].at->data, *y = args[2].at->data;
     {body}
     return 0;
@@ -32,16 +32,17 @@ OUTCOMES = {"wrong": "wrong", "partial": "wrong", "beyond": "wrong", "crash": "c
 EXPECTED = 2 * np.arange(COUNT, dtype=np.float32) + np.arange(COUNT, 2 * COUNT, dtype=np.float32)
 
 
-def build(folder: Path, *options: str) -> dict[str, Built]:
-    """One library a body; ``options`` go to the compiler."""
+def build(folder: Path, *options: str, linked: bool = False) -> dict[str, Built]:
+    """One library a body, or an object for a program of many (``linked``); ``options`` go to the compiler."""
     operands = np.arange(2 * COUNT, dtype=np.float32)
     (folder / "operands.bin").write_bytes(operands.tobytes())
     made = {}
     for name, body in BODIES.items():
-        source, library = folder / f"{name}.c", folder / f"{name}.so"
-        source.write_text(KERNEL.format(body=body))
+        source, library = folder / f"{name}.c", folder / (f"{name}.o" if linked else f"{name}.so")
+        source.write_text(KERNEL.format(body=body, symbol=f"__tvm_ffi_{name if linked else 'kernel'}"))
+        kind = ["-c"] if linked else ["-shared", "-fPIC", "-nostdlib"]
         zig.run(
-            ["cc", *options, "-O1", "-shared", "-fPIC", "-nostdlib", "-fno-sanitize=all", source, "-o", library],
+            ["cc", *options, "-O1", *kind, "-fno-sanitize=all", source, "-o", library],
             purpose="building a kernel", scratch=folder / "zig",
         )  # fmt: skip
         made[name] = Built(
@@ -56,5 +57,7 @@ def build(folder: Path, *options: str) -> dict[str, Built]:
     return made
 
 
-def trial(default: Built, candidate: Built) -> Trial:
-    return Trial(workload="kernel", default=default, incumbent=default, candidate=candidate, default_s=1e-6)
+def trial(default: Built, candidate: Built, reference: Built | None = None) -> Trial:
+    return Trial(
+        workload="kernel", default=default, incumbent=default, candidate=candidate, default_s=1e-6, reference=reference
+    )  # fmt: skip

@@ -65,6 +65,16 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
+def driver_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program of driver_alone.c."""
+    folder = tmp_path_factory.mktemp("alone")
+    words = ["cc", "-target", target.load("opencl").runner_zig_target, "-O1", "-fno-sanitize=all", f"-I{toolchain.NATIVE}"]
+    source = HERE / "driver_alone.c"
+    zig.run([*words, source, "-ldl", "-o", folder / "alone"], purpose="building a session by hand", scratch=folder / "zig")
+    return folder / "alone"
+
+
+@pytest.fixture(scope="session")
 def on_fake(program: Callable[[str], Path]) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs sessions of an artifact on the fake driver, which fails in the way that is asked for."""
 

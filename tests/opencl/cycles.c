@@ -1,12 +1,12 @@
 /* cycles ARTIFACT COUNT [profile]: opens the artifact, then makes, runs and destroys COUNT sessions; prints what failed, or what ran.
- * $EV_CACHE names the folder of compiled kernels, $EV_FALLBACK is an ev_fallback, $EV_CORE a core for the CPU version's
- * second thread, $EV_OUTPUT receives the last run's outputs. */
+ * $EV_SETTLE is a number of sessions before those COUNT, which may grow the process; by how much the others did is printed.
+ * $EV_CACHE names the folder of compiled kernels, $EV_FALLBACK is an ev_fallback, $EV_CORE a core for the CPU version's second thread,
+ * $EV_OUTPUT receives the last run's outputs. */
 #include <dlfcn.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "edgevision.h"
+#include "growth.h"
 
 /* Inputs are float32: 0, 0.25, .. 3, and again. */
 static void *filled(size_t bytes) {
@@ -38,7 +38,10 @@ int main(int count, char **words) {
     void *inputs[8], *outputs[8];
     for (int i = 0; i < model->n_inputs; i++) inputs[i] = filled(model->inputs[i].bytes);
     for (int i = 0; i < model->n_outputs; i++) outputs[i] = calloc(1, model->outputs[i].bytes);
-    for (int cycle = 0; cycle < atoi(words[2]); cycle++) {
+    const int settle = getenv("EV_SETTLE") ? atoi(getenv("EV_SETTLE")) : 0;
+    taken before = {0};
+    for (int cycle = 0; cycle < settle + atoi(words[2]); cycle++) {
+        if (settle && cycle == settle) before = settled();
         ev_error error = {0};
         ev_session *session = NULL;
         const int32_t cores[] = {0, getenv("EV_CORE") ? atoi(getenv("EV_CORE")) : 0};
@@ -59,6 +62,7 @@ int main(int count, char **words) {
         api->destroy(session);
         if (status != EV_OK) return failed("run", status, &error);
     }
+    if (settle) print_growth(before);
     keep(model, outputs);
     printf("done\n");
     return 0;

@@ -3,7 +3,7 @@
  *
  * $EV_FAKE_OPENCL names one way to fail: no-platform, no-device, small-groups, wide-alignment, small-buffers, build, no-context,
  * no-queue, no-memory, no-part, no-program, no-kernel, argument, launch, finish, times. $EV_FAKE_LOST_AT is the number of a call, from
- * which on the device is lost: all that could fail does. */
+ * which on the device is lost: all that could fail does. $EV_FAKE_FREES has it keep nothing of what was released. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -90,7 +90,8 @@ static cl_int drop(object *o) {
     alive[o->kind]--;
     o->magic = 0xDEAD;
     free(o->content);
-    free(o->text); /* the object itself stays: a use after its release is noticed */
+    free(o->text);
+    if (getenv("EV_FAKE_FREES")) free(o); /* else it stays: a use after its release is noticed */
     if (parent) drop(parent);
     return 0;
 }

@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _built(name: str, target: str, folder: Path) -> dict[str, Any]:
     """Compile one network and write its cases; what run.py needs to know of it."""
-    source = name if Path(name).suffix else f"zoo:{name}"
-    place = folder / Path(name).stem if Path(name).suffix else folder / name
+    is_file = Path(name).suffix == ".onnx"
+    source, place = (name, folder / Path(name).stem) if is_file else (f"zoo:{name}", folder / name)
     options = Options(output=place, verify=False, measure=False)
     result = compile_model(source, (target,), options)
     artifact = result.outcomes[0].artifact

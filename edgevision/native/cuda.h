@@ -51,7 +51,6 @@ enum {
     X(cuMemFree, cuMemFree_v2, (CUdeviceptr)) \
     X(cuMemHostAlloc, cuMemHostAlloc, (void **, size_t, unsigned)) \
     X(cuMemFreeHost, cuMemFreeHost, (void *)) \
-    X(cuMemcpyHtoD, cuMemcpyHtoD_v2, (CUdeviceptr, const void *, size_t)) \
     X(cuMemcpyHtoDAsync, cuMemcpyHtoDAsync_v2, (CUdeviceptr, const void *, size_t, CUstream)) \
     X(cuMemcpyDtoHAsync, cuMemcpyDtoHAsync_v2, (void *, CUdeviceptr, size_t, CUstream)) \
     X(cuStreamCreate, cuStreamCreate, (CUstream *, unsigned)) \

@@ -58,7 +58,9 @@ static int make_memory(ev_session *session, ev_error *error) {
     if (plan->weight_bytes) {
         status = cuda->cuMemAlloc(&session->weights, plan->weight_bytes);
         if (status != CUDA_SUCCESS) return failed(session, error, ev_cuda_kind_of(status), "no memory for weights", "", status);
-        status = cuda->cuMemcpyHtoD(session->weights, plan->weights, plan->weight_bytes);
+        /* In the session's own stream, which waits for no other: a copy outside any stream returns before it is done. */
+        status = cuda->cuMemcpyHtoDAsync(session->weights, plan->weights, plan->weight_bytes, session->stream);
+        if (status == CUDA_SUCCESS) status = cuda->cuStreamSynchronize(session->stream);
         if (status != CUDA_SUCCESS) return failed(session, error, ev_cuda_kind_of(status), "the device did not take the weights", "", status);
     }
     for (int32_t i = 0; i < plan->n_regions; i++) {

@@ -31,6 +31,7 @@ typedef struct { /* something queued */
     unsigned char *to;
     const unsigned char *from;
     size_t bytes;
+    bool pageable; /* from memory that is not pinned */
     unsigned groups, size;
     int n_arguments;
     pointer arguments[MOST_ARGUMENTS];
@@ -370,14 +371,6 @@ EXPORT int cuMemFreeHost(void *memory) {
     return failing(__func__);
 }
 
-EXPORT int cuMemcpyHtoD_v2(pointer to, const void *from, size_t bytes) {
-    NEEDS_CONTEXT();
-    EXPECT(from && bytes > 0 && block_of((void *)(uintptr_t)to, MEMORY, bytes));
-    FAIL_IF_ASKED();
-    memcpy((void *)(uintptr_t)to, from, bytes);
-    return 0;
-}
-
 /* --- queueing --------------------------------------------------------------------------------------------------------- */
 
 static void add(object *stream, const node *one) {
@@ -388,7 +381,7 @@ static void add(object *stream, const node *one) {
 static void carry_out(const node *one) {
     switch (one->what) {
         case TO_DEVICE:
-            EXPECT(block_of(one->to, MEMORY, one->bytes) && block_of(one->from, HOST, one->bytes));
+            EXPECT(block_of(one->to, MEMORY, one->bytes) && (one->pageable || block_of(one->from, HOST, one->bytes)));
             memcpy(one->to, one->from, one->bytes);
             return;
         case TO_HOST:
@@ -436,9 +429,11 @@ EXPORT int cuStreamSynchronize(object *stream) {
 
 EXPORT int cuMemcpyHtoDAsync_v2(pointer to, const void *from, size_t bytes, object *stream) {
     NEEDS_CONTEXT();
-    EXPECT(bytes > 0 && to % ALIGNMENT == 0 && block_of((void *)(uintptr_t)to, MEMORY, bytes) && block_of(from, HOST, bytes));
+    EXPECT(bytes > 0 && to % ALIGNMENT == 0 && block_of((void *)(uintptr_t)to, MEMORY, bytes));
+    EXPECT(block_of(from, HOST, bytes) || !live(stream, STREAM)->capturing);
     FAIL_IF_ASKED();
-    add(live(stream, STREAM), &(node){.what = TO_DEVICE, .to = (void *)(uintptr_t)to, .from = from, .bytes = bytes});
+    add(live(stream, STREAM), &(node){.what = TO_DEVICE, .to = (void *)(uintptr_t)to, .from = from, .bytes = bytes,
+                                     .pageable = !block_of(from, HOST, bytes)});
     return 0;
 }
 

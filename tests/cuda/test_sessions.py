@@ -31,7 +31,8 @@ REFUSED = {
     "cuModuleLoadDataEx": (6, "the driver refused the kernels: "),
     "cuMemAlloc_v2": (6, "no memory for activations"),
     "cuMemHostAlloc": (6, "no pinned memory for inputs and outputs"),
-    "cuMemcpyHtoD_v2": (6, "the device did not take the weights"),
+    "cuMemcpyHtoDAsync_v2": (6, "the device did not take the weights"),
+    "cuStreamSynchronize": (6, "the device did not take the weights"),
     "cuModuleGetFunction": (6, "no kernel k0_"),
 }
 """What `create` says where the first call of a function fails."""
@@ -39,11 +40,11 @@ REFUSED = {
 WHILE_RUNNING = {
     "cuCtxPushCurrent_v2:2": "the device is lost",
     "cuGraphLaunch:1": "the device did not take the run",
-    "cuStreamSynchronize:1": "the device stopped",
+    "cuStreamSynchronize:2": "the device stopped",
 }
 PIECE_BY_PIECE = {
     "cuEventRecord:1": "the device records no time",
-    "cuMemcpyHtoDAsync_v2:2": "the device did not take input image",
+    "cuMemcpyHtoDAsync_v2:3": "the device did not take input image",
     "cuLaunchKernel:5": "the device did not take step ",
     "cuMemcpyDtoHAsync_v2:2": "the device did not give output ",
     "cuEventElapsedTime:1": "the device gave no times",
@@ -105,13 +106,13 @@ def test_what_a_run_is_refused_is_said_and_leaves_nothing(call, lasting, built, 
 
 
 WHILE_CAPTURING = (
-    "cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags", "cuLaunchKernel", "cuMemcpyHtoDAsync_v2",
+    "cuStreamBeginCapture_v2:1", "cuStreamEndCapture:1", "cuGraphInstantiateWithFlags:1", "cuLaunchKernel:1", "cuMemcpyHtoDAsync_v2:2",
 )
 
 
 @pytest.mark.parametrize("call", WHILE_CAPTURING)
 def test_a_run_that_no_graph_is_made_of_is_queued_piece_by_piece(call, built, on_fake):
-    done = on_fake(built("tiny").library, 1, fails=f"{call}:1:900")
+    done = on_fake(built("tiny").library, 1, fails=f"{call}:900")
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
     assert "graph launches: 0\n" in done.stderr
     assert nothing_is_left(done.stderr)

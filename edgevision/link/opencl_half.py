@@ -23,7 +23,7 @@ def through_conversions(kernels: tvm.IRModule) -> tvm.IRModule:
 
 def _converted(func: tirx.PrimFunc) -> tirx.PrimFunc:
     def read(cast: tirx.Cast) -> Expr:
-        return _loaded(cast.value) if _is_wide(cast) and _is_half(cast.value) else cast
+        return _widened(cast.value) if _is_wide(cast) and _is_half(cast.value) else cast
 
     def write(store: tirx.BufferStore) -> Any:
         value = store.value
@@ -50,6 +50,11 @@ def _dtype(value: Expr) -> str:
 
 def _lanes(value: Expr) -> int:
     return int(tvm.DataType(_dtype(value)).lanes)
+
+
+def _widened(value: Expr) -> Expr:
+    """Elements of memory, or one of them in every lane, in float32."""
+    return tirx.Broadcast(_loaded(value.value), value.lanes) if isinstance(value, tirx.Broadcast) else _loaded(value)
 
 
 def _loaded(load: Expr) -> Expr:

@@ -130,6 +130,16 @@ def test_one_function_on_tensors_stored_in_two_ways_is_two_kernels(pocl: None) -
     assert np.abs(found - wanted).max() < 5e-3 * np.abs(wanted).max()
 
 
+def test_one_half_in_every_lane(pocl: None) -> None:
+    """A product of two tensors reads one element of the first for sixteen of the second."""
+    nodes = [helper.make_node("Transpose", ["x"], ["t"], perm=[0, 2, 1]), helper.make_node("Tanh", ["x"], ["h"]),
+             helper.make_node("MatMul", ["t", "h"], ["y"])]  # fmt: skip
+    model = graph(nodes, (2, 8, 16), (2, 16, 16))
+    x = np.random.default_rng(4).standard_normal((2, 8, 16)).astype(np.float32)
+    (found,), (wanted,) = device.execute(stored(model), [x]), executor.onnxruntime_outputs(model, [x])
+    assert np.abs(found - wanted).max() < 5e-3 * np.abs(wanted).max()
+
+
 QUICK = frozenset({
     "test_averagepool_2d_ceil", "test_concat_2d_axis_0", "test_conv_with_strides_padding", "test_gather_elements_1",
     "test_gridsample", "test_isnan", "test_reduce_log_sum_default", "test_top_k",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from edgevision.ingest import read
 from edgevision.link import package, toolchain, zig
 from edgevision.lower.phases import lower
 from edgevision.measure.reference import Reference
+from edgevision.schedule.apply import schedule as schedule_for_cpu
 from edgevision.schedule.gpu.apply import schedule
 from tests.cuda import stand_in
 from tests.opencl import networks
@@ -39,17 +41,21 @@ class Built:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Built]:
-    """built("small", "cuda-sm90"), linked once and not verified."""
-    made: dict[tuple[str, str], Built] = {}
+    """built("small", "cuda-sm90"), linked once and not verified; with a CPU version where asked for."""
+    made: dict[tuple[str, str, bool], Built] = {}
 
-    def get(name: str, on: str = "cuda-sm90") -> Built:
-        if (name, on) not in made:
+    def get(name: str, on: str = "cuda-sm90", *, cpu_fallback: bool = False) -> Built:
+        if (name, on, cpu_fallback) not in made:
             folder, chosen = tmp_path_factory.mktemp(f"{name}-{on}"), target.load(on)
             model = read(MODELS[name]())
             (folder / "pieces").mkdir()
-            artifact = package.link(schedule(lower(model), chosen), chosen, folder / "pieces", folder, name=name, bench=False)
-            made[name, on] = Built(artifact=artifact, pieces=folder / "pieces", reference=Reference.of(model))
-        return made[name, on]
+            program, host = lower(model), target.load(chosen.host)
+            beside = package.Version(program=schedule_for_cpu(program, host), target=host) if cpu_fallback else None
+            artifact = package.link(
+                schedule(program, chosen), chosen, folder / "pieces", folder, name=name, bench=False, fallback=beside
+            )  # fmt: skip
+            made[name, on, cpu_fallback] = Built(artifact=artifact, pieces=folder / "pieces", reference=Reference.of(model))
+        return made[name, on, cpu_fallback]
 
     return get
 
@@ -66,6 +72,15 @@ def on_cpu(built: Callable[..., Built], tmp_path_factory: pytest.TempPathFactory
         return made[name]
 
     return get
+
+
+@pytest.fixture
+def no_driver() -> None:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return
+    pytest.skip("NVIDIA's driver is here")
 
 
 @pytest.fixture(scope="session")

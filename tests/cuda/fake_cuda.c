@@ -6,7 +6,7 @@
  * that holds them for the CPU (cpu_kernels.h).
  *
  * $EV_FAKE_CUDA is FUNCTION:N:CODE: the N-th call of FUNCTION fails with CODE; with an L in front of it everything after it fails too, as
- * on a device that is lost. $EV_FAKE_CUDA_DRIVER is the driver's version, $EV_FAKE_CUDA_DEVICES a list of compute capabilities. */
+ * on a device that is lost; $EV_FAKE_LOST_AT is the number of a call, from which on it is. $EV_FAKE_CUDA_DRIVER is the driver's version, $EV_FAKE_CUDA_DEVICES a list of compute capabilities. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <elf.h>
@@ -76,11 +76,10 @@ __attribute__((destructor)) static void report(void) {
     fprintf(stderr, "\ngraph launches: %d\n", graph_launches);
 }
 
-/* The code that this call of `function` fails with; 0: it works. */
-static int failing(const char *function) {
+/* The code that this call of `function` is told to fail with; 0: none. */
+static int asked_to_fail(const char *function) {
     static int calls;
     const char *asked = getenv("EV_FAKE_CUDA");
-    if (lost) return 719;
     if (!asked || !*asked) return 0;
     const bool lasting = *asked == 'L';
     asked += lasting;
@@ -91,6 +90,14 @@ static int failing(const char *function) {
     if (++calls != wanted) return 0;
     lost = lasting;
     return atoi(rest + 1);
+}
+
+/* The code that this call of `function` fails with; 0: it works. */
+static int failing(const char *function) {
+    static int calls;
+    const char *at = getenv("EV_FAKE_LOST_AT");
+    lost |= at && ++calls >= atoi(at);
+    return lost ? 719 : asked_to_fail(function);
 }
 #define FAIL_IF_ASKED() do { const int code_ = failing(__func__); if (code_) return code_; } while (0)
 #define NEEDS_CONTEXT() EXPECT(started && depth > 0 && stack[depth - 1] == context && !context->released)
@@ -241,7 +248,8 @@ EXPORT int cuDevicePrimaryCtxRelease_v2(int device) {
 EXPORT int cuCtxPushCurrent_v2(object *pushed) {
     EXPECT(depth < MOST_NESTED);
     live(pushed, CONTEXT);
-    if (!lost) FAIL_IF_ASKED(); /* a lost context can still be made current, as its objects are released in it */
+    const int code = lost ? 0 : asked_to_fail(__func__); /* a lost context can still be made current: its objects are released in it */
+    if (code) return code;
     stack[depth++] = pushed;
     return 0;
 }

@@ -106,7 +106,8 @@ def test_what_a_run_is_refused_is_said_and_leaves_nothing(call, lasting, built, 
 
 
 WHILE_CAPTURING = (
-    "cuStreamBeginCapture_v2:1", "cuStreamEndCapture:1", "cuGraphInstantiateWithFlags:1", "cuLaunchKernel:1", "cuMemcpyHtoDAsync_v2:2",
+    "cuStreamBeginCapture_v2:1", "cuStreamEndCapture:1", "cuGraphInstantiateWithFlags:1", "cuLaunchKernel:1",
+    "cuMemcpyHtoDAsync_v2:2",
 )
 
 
@@ -162,7 +163,7 @@ def test_which_drivers_run_it(device, driver, built, on_fake):
     assert done.stdout.startswith(DRIVERS[device, driver]), done.stderr
 
 
-def test_without_a_driver_the_error_is_clear(built, program, tmp_path):
+def test_without_a_driver_the_error_is_clear(built, program, no_driver, tmp_path):
     alone = tmp_path / "cycles"
     shutil.copy(program("cuda-sm90"), alone)
     done = subprocess.run([alone, built("tiny").library, "1"], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The gate on a linked library: it loads on its systems, needs their C library alone, exports its API alone."""
+"""The gate on what is linked: it loads on its systems, needs their C library alone, exports its API alone."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from edgevision.target import Target
 
 # glibc before 2.34 is several libraries; the loader itself appears where thread-local storage is used.
 _GLIBC = re.compile(r"(libc\.so\.6|libm\.so\.6|libdl\.so\.2|libpthread\.so\.0|ld-linux[\w-]*\.so\.[123])")
+ANDROID_LINKER = "/system/bin/linker64"
 _BIONIC = re.compile(r"lib(c|m|dl)\.so")
 
 # System V gABI, "Dynamic Section" and "Program Header"; DF_1_NOW is GNU's.
@@ -35,6 +36,7 @@ class SharedLibrary:
     exports: frozenset[str]
     versions: tuple[str, ...]  # wanted of other libraries: "GLIBC_2.17"
     segments: tuple[tuple[str, int, int], ...]  # type, flags, alignment in bytes
+    interpreter: str = ""  # an executable's dynamic linker
 
 
 def read(path: Path) -> SharedLibrary:
@@ -54,6 +56,7 @@ def read(path: Path) -> SharedLibrary:
             exports=frozenset(_exports(elf)),
             versions=tuple(_versions(elf)),
             segments=segments,
+            interpreter=next((s.get_interp_name() for s in elf.iter_segments("PT_INTERP")), ""),
         )
 
 
@@ -88,10 +91,25 @@ def check_library(path: Path, target: Target, *, exported: Sequence[str] = ("ev_
         raise LibraryGateError(path, target.name, problems)
 
 
+def check_android_program(path: Path, target: Target) -> None:
+    """Holds the executable at ``path`` against what Android's linker starts: position-independent, and asking for that linker.
+
+    Raises: LibraryGateError with everything that is wrong.
+    """
+    program = read(path)
+    problems = [*_mapping_problems(program, target), *_bionic_problems(program)]
+    if program.interpreter != ANDROID_LINKER:
+        problems.append(f"it asks for {program.interpreter or 'no linker'}, not {ANDROID_LINKER}")
+    if program.exports:
+        problems.append(f"it exports {_some(sorted(program.exports))}")
+    if problems:
+        raise LibraryGateError(path, target.name, problems)
+
+
 def _mapping_problems(library: SharedLibrary, target: Target) -> Iterator[str]:
     """How the file is mapped into memory, and whether it stays read-only there."""
     if library.kind != "ET_DYN":
-        yield f"it is {library.kind}, not a shared library (ET_DYN)"
+        yield f"it is {library.kind}, not position-independent (ET_DYN)"
     alignments = [alignment for kind, _, alignment in library.segments if kind == "PT_LOAD"]
     if any(alignment % target.page_bytes for alignment in alignments):
         found = ", ".join(f"{alignment:#x}" for alignment in sorted(set(alignments)))

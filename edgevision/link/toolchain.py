@@ -13,7 +13,7 @@ import edgevision
 from edgevision import cache
 from edgevision.errors import CompilerError, InputError, UnknownNameError
 from edgevision.link import android, zig
-from edgevision.link.elf import check_library
+from edgevision.link.elf import ANDROID_LINKER, check_android_program, check_library
 from edgevision.target import Target
 
 NATIVE = Path(edgevision.__file__).parent / "native"
@@ -27,6 +27,9 @@ _LIBRARY = (
     "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack", "-Wl,--build-id=sha1",
 )  # fmt: skip
 _LIBC = ("-lm", "-ldl", "-lpthread")  # the linker records those that are used
+_ANDROID_PROGRAM = (
+    "-fPIE", "-pie", f"-Wl,--dynamic-linker={ANDROID_LINKER}", "-Wl,--hash-style=both", "-Wl,-z,relro", "-Wl,-z,now",
+)  # fmt: skip
 
 
 def check_cpu(target: Target) -> None:
@@ -123,30 +126,41 @@ def link_bench(
     symbols: bool = False,
 ) -> None:
     """A static executable at ``output``, for any Linux of the target's architecture, Android included; with ``symbols``
-    one that tells which function an instruction belongs to. For a device a dynamic one: a static program cannot open the
-    device's driver.
+    one that tells which function an instruction belongs to. For a device a dynamic one, of Android's where the host is a phone: a
+    static program cannot open the device's driver.
 
     Neither -mcpu nor -fPIC here: with other options zig would build a C library of its own for them.
-    Raises: CompilerError, ToolchainError.
+    Raises: CompilerError, ToolchainError, LibraryGateError.
     """
     build_libc(target)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
         scratch = Path(folder)
         linked = scratch / output.name
+        options, libraries = _program(target, scratch)
         arguments: list[str | Path] = [
-            *("cc", "-target", target.runner_zig_target if target.is_device else target.bench_zig_target),
-            *(*_COMPILE, *_atomics(target), *(() if target.is_device else ("-static",))),
-            *(() if symbols else ("-s",)),
+            *("cc", *_COMPILE, *_atomics(target), *options, *(() if symbols else ("-s",))),
             *("-Wl,--gc-sections", "-Wl,-z,noexecstack"),
             *(f"-I{folder}" for folder in include),
             *sources,
             *_division(target),
             *objects,
-            *_LIBC,
+            *libraries,
             *("-o", linked),
         ]
         zig.run(arguments, purpose=f"linking {output.name} for {target.name}", scratch=scratch / "zig")
+        if target.is_device and target.os == "android":
+            check_android_program(linked, target)
         linked.replace(output)
+
+
+def _program(target: Target, scratch: Path) -> tuple[Sequence[str], Sequence[str | Path]]:
+    """How an executable is linked: options, and what comes behind its own code."""
+    if not target.is_device:
+        return ("-target", target.bench_zig_target, "-static"), _LIBC
+    if target.os != "android":
+        return ("-target", target.runner_zig_target), _LIBC
+    options = ("-target", target.zig_target, *_ANDROID_PROGRAM, f"-Wl,-z,max-page-size={target.page_bytes}")
+    return options, (android.START, *android.link_against(scratch, program=True))
 
 
 def link_runner(target: Target, *, native: Path = NATIVE) -> Path:

@@ -6,19 +6,10 @@
  * others ran on its core; the two sums are those of all threads over all samples, "elapsed_ns" is the time that these took together,
  * "asleep_ns" for how long the device was suspended meanwhile. Empty, or null, where the system does not say.
  *
- * One source, two programs: linked with the network's own object code (then static, with nothing to install), or, with
- * EV_BENCH_DLOPEN defined, a runner whose first argument is the .so. Needs no /tmp, no locale and no /proc.
+ * One source, two programs: linked with the network's own object code (then static, with nothing to install, or for a GPU dynamic),
+ * or, with EV_BENCH_DLOPEN defined, a runner whose first argument is the .so. Needs no /tmp, no locale and no /proc.
  */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
+#include "program_os.h" /* first: it chooses which functions system headers declare */
 
 #include "edgevision.h"
 #include "mark.h"

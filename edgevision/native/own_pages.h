@@ -1,4 +1,4 @@
-/* Moves the constants of a static program, its weights among them, from the pages of its file into memory of its own.
+/* Moves the constants of a program, its weights among them, from the pages of its file into memory of its own.
  *
  * Which physical pages hold the weights decides what collides in the caches: several per cent of a network's time. The pages of a
  * file stay where they are for as long as they are cached, so every process that runs the file sees the same draw. Pages of its own
@@ -7,14 +7,7 @@
 #ifndef EV_OWN_PAGES_H
 #define EV_OWN_PAGES_H
 
-#include <elf.h>
-#include <link.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <string.h>
-#include <sys/auxv.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include "program_os.h"
 
 /* The new pages take the place of the old ones at once (mremap(2), MREMAP_FIXED), with the same content. Code stays where it is: some
  * systems forbid code outside files. */
@@ -30,7 +23,7 @@ static inline bool own_pages_of(uintptr_t start, uintptr_t end) {
 static inline bool own_pages(void) {
     const ElfW(Phdr) *const headers = (const ElfW(Phdr) *)getauxval(AT_PHDR);
     const size_t count = getauxval(AT_PHNUM);
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t page = (uintptr_t)getauxval(AT_PAGESZ);
     uintptr_t moved_by = 0;
     for (size_t i = 0; i < count; i++) {
         if (headers[i].p_type == PT_PHDR) moved_by = (uintptr_t)headers - headers[i].p_vaddr;

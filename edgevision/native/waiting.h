@@ -2,13 +2,7 @@
 #ifndef EV_WAITING_H
 #define EV_WAITING_H
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <unistd.h>
+#include "program_os.h"
 
 /* ``known`` is false where there is no such file: another kernel, no /proc, or no permission. */
 typedef struct {

@@ -35,7 +35,7 @@ def test_no_function_is_in_two_libraries():
     assert len(listed) == len(set(listed))
 
 
-@pytest.mark.parametrize("name", ["aligned_alloc", "__errno", "pthread_mutex_lock", "sysconf"])
+@pytest.mark.parametrize("name", ["aligned_alloc", "__errno", "pthread_mutex_lock", "sysconf", "mremap"])
 def test_what_android_24_lacks_or_glibc_does_otherwise_cannot_be_called(tmp_path, name):
     source = tmp_path / "source.c"
     source.write_text(

@@ -131,7 +131,7 @@ def test_a_library_for_another_machine_is_stopped(libraries):
 
 
 def test_a_program_is_no_library(tmp_path):
-    with pytest.raises(LibraryGateError, match="it is ET_REL, not a shared library"):
+    with pytest.raises(LibraryGateError, match="it is ET_REL, not position-independent"):
         check_library(link_wrongly("arm64", tmp_path, flags=["-c"]), target.load("arm64"), exported=EXPORTED)
 
 

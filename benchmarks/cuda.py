@@ -41,8 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _built(name: str, target: str, folder: Path) -> dict[str, Any]:
     """Compile one network and write its cases; what run.py needs to know of it."""
-    is_file = Path(name).suffix == ".onnx"
-    source, place = (name, folder / Path(name).stem) if is_file else (f"zoo:{name}", folder / name)
+    source, place = _source(name), folder / name.rpartition("/")[2].removesuffix(".onnx")
     options = Options(output=place, verify=False, measure=False)
     result = compile_model(source, (target,), options)
     artifact = result.outcomes[0].artifact
@@ -53,6 +52,11 @@ def _built(name: str, target: str, folder: Path) -> dict[str, Any]:
         "outputs": [{"name": spec.name, "dtype": spec.dtype} for spec in artifact.outputs],
         "steps": _steps(artifact),
     }
+
+
+def _source(name: str) -> str:
+    """For the compiler: a path as it is, "mobilenetv2-1.0" -> "zoo:mobilenetv2-1.0"."""
+    return name if name.endswith(".onnx") else f"zoo:{name}"
 
 
 def _cases(reference: Reference, place: Path, folder: Path) -> list[dict[str, list[str]]]:

@@ -15,7 +15,7 @@ import onnx
 import pytest
 
 from benchmarks import cuda, cuda_run
-from edgevision import pipeline
+from edgevision import pipeline, zoo
 from edgevision.link.cuda_source import device_source
 from edgevision.lower.phases import lower
 from edgevision.schedule.gpu.apply import schedule
@@ -79,7 +79,7 @@ def test_a_network_that_computes_something_else_is_said_to_be_wrong(here, progra
     assert done.stdout.rstrip().endswith("WRONG")
 
 
-def test_without_a_driver_it_says_so(here, tmp_path):
+def test_without_a_driver_it_says_so(here, no_driver, tmp_path):
     folder, _ = here
     done = run(folder, tmp_path / "nothing")
     assert done.returncode == 4
@@ -91,6 +91,12 @@ def test_a_copy_that_lost_its_permissions_runs(here, program, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     (tmp_path / "copy" / "tiny" / "tiny-bench").chmod(0o644)
     assert run(tmp_path / "copy", program("cuda-sm90"), kernels).returncode == 0
+
+
+def test_names_are_the_zoos_and_paths_are_files():
+    assert [cuda._source(name) for name in cuda.NETWORKS] == [f"zoo:{name}" for name in cuda.NETWORKS]
+    assert set(cuda.NETWORKS) <= set(zoo.names())
+    assert cuda._source("models/mobilenetv2-1.0.onnx") == "models/mobilenetv2-1.0.onnx"
 
 
 def floats(*values: float) -> bytes:

@@ -10,7 +10,7 @@ from edgevision.link.opencl_source import device_source
 from edgevision.program import Program
 from edgevision.target import Target
 
-RUNTIME = ("opencl_session.c", "opencl_program.c", "opencl_cache.c", "opencl.c")
+RUNTIME = ("opencl_session.c", "opencl_transfer.c", "opencl_program.c", "opencl_cache.c", "opencl.c")
 
 BUILD_OPTIONS = "-cl-std=CL1.2 -cl-mad-enable"
 """Multiplications and additions may be fused, which rounds once instead of twice; nothing else is loosened."""

@@ -39,11 +39,15 @@ enum {
     CL_DEVICE_NAME = 0x102B,
     CL_DRIVER_VERSION = 0x102D,
     CL_DEVICE_VERSION = 0x102F,
+    CL_DEVICE_HOST_UNIFIED_MEMORY = 0x1035,
 
     CL_MEM_READ_WRITE = 1 << 0,
     CL_MEM_READ_ONLY = 1 << 2,
+    CL_MEM_ALLOC_HOST_PTR = 1 << 4,
     CL_MEM_COPY_HOST_PTR = 1 << 5,
     CL_BUFFER_CREATE_TYPE_REGION = 0x1220,
+    CL_MAP_READ = 1 << 0,
+    CL_MAP_WRITE_INVALIDATE_REGION = 1 << 2,
 
     CL_QUEUE_PROFILING_ENABLE = 1 << 1,
     CL_PROGRAM_BINARY_SIZES = 0x1165,
@@ -84,6 +88,9 @@ typedef struct {
                                      const cl_event *, cl_event *)) \
     X(cl_int, clEnqueueReadBuffer, (cl_command_queue, cl_mem, cl_bool, size_t, size_t, void *, cl_uint, const cl_event *, \
                                     cl_event *)) \
+    X(void *, clEnqueueMapBuffer, (cl_command_queue, cl_mem, cl_bool, cl_bitfield, size_t, size_t, cl_uint, const cl_event *, \
+                                   cl_event *, cl_int *)) \
+    X(cl_int, clEnqueueUnmapMemObject, (cl_command_queue, cl_mem, void *, cl_uint, const cl_event *, cl_event *)) \
     X(cl_int, clEnqueueNDRangeKernel, (cl_command_queue, cl_kernel, cl_uint, const size_t *, const size_t *, const size_t *, \
                                        cl_uint, const cl_event *, cl_event *)) \
     X(cl_int, clFinish, (cl_command_queue)) \

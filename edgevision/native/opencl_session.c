@@ -1,11 +1,12 @@
 /* Sessions on an OpenCL device: the C interface of edgevision.h over the one network of ev_the_launch_plan.
  *
  * A session owns a context, two buffers (arena and weights) that kernels see in parts, a program, and one kernel object a launch
- * with its arguments set once: a run copies the inputs in, queues every launch in order and waits once, for the outputs. */
+ * with its arguments set once: a run brings the inputs in, queues every launch in order and waits once, for the outputs. */
 #include "calls.h"
 #include "opencl.h"
 #include "opencl_plan.h"
 #include "opencl_program.h"
+#include "opencl_transfer.h"
 
 enum { MOST_PLATFORMS = 16, MOST_DEVICES = 16 };
 
@@ -19,9 +20,11 @@ struct ev_session {
     cl_mem *regions;    /* one a region of the plan */
     cl_kernel *kernels; /* one a step */
     cl_event *events;   /* likewise; only while a timed run is under way */
+    void **mapped;      /* one an output; only while a run is under way */
     uint64_t *step_ns;
     long process_id;
     _Atomic uint32_t busy;
+    bool shared; /* the device computes in the host's memory */
     bool timing; /* asked for: the queue takes times */
     bool timed;  /* step_ns holds a run */
 };
@@ -90,7 +93,9 @@ static int make_memory(ev_session *session, ev_error *error) {
     const ev_launch_plan *plan = &ev_the_launch_plan;
     const ev_opencl *cl = &session->cl;
     cl_int status = CL_SUCCESS;
-    session->arena = cl->clCreateBuffer(session->context, CL_MEM_READ_WRITE, plan->model->arena_bytes, NULL, &status);
+    session->shared = ev_cl_shares_memory(cl, session->device);
+    const cl_bitfield kind = CL_MEM_READ_WRITE | (session->shared ? CL_MEM_ALLOC_HOST_PTR : 0);
+    session->arena = cl->clCreateBuffer(session->context, kind, plan->model->arena_bytes, NULL, &status);
     if (!session->arena) return cl_failed(error, kind_of(status), "no memory for activations", "", status);
     if (plan->weight_bytes) {
         void *content = (void *)(uintptr_t)plan->weights;
@@ -159,8 +164,8 @@ static void release(ev_session *session) {
 /* The session and its tables in one block, all null. */
 static ev_session *allocate(void) {
     const ev_launch_plan *plan = &ev_the_launch_plan;
-    const size_t steps = (size_t)plan->n_steps, regions = (size_t)plan->n_regions;
-    const size_t bytes = sizeof(ev_session) + steps * sizeof(uint64_t) + (2 * steps + regions) * sizeof(void *);
+    const size_t steps = (size_t)plan->n_steps, regions = (size_t)plan->n_regions, outputs = (size_t)plan->model->n_outputs;
+    const size_t bytes = sizeof(ev_session) + steps * sizeof(uint64_t) + (2 * steps + regions + outputs) * sizeof(void *);
     unsigned char *memory = malloc(bytes);
     if (!memory) return NULL;
     for (size_t i = 0; i < bytes; i++) memory[i] = 0;
@@ -169,6 +174,7 @@ static ev_session *allocate(void) {
     session->kernels = (cl_kernel *)(void *)(session->step_ns + steps);
     session->events = (cl_event *)(void *)(session->kernels + steps);
     session->regions = (cl_mem *)(void *)(session->events + steps);
+    session->mapped = (void **)(void *)(session->regions + regions);
     session->process_id = ev_process_id();
     return session;
 }
@@ -201,18 +207,6 @@ static void destroy(ev_session *session) {
 
 /* --- running ---------------------------------------------------------------------------------------------------------- */
 
-static int queue_inputs(ev_session *session, const void *const *inputs, ev_error *error) {
-    const ev_launch_plan *plan = &ev_the_launch_plan;
-    for (int32_t i = 0; i < plan->model->n_inputs; i++) {
-        const size_t bytes = plan->model->inputs[i].bytes;
-        const cl_int status = bytes ? session->cl.clEnqueueWriteBuffer(session->queue, session->arena, 0, (size_t)plan->input_offsets[i],
-                                                                       bytes, inputs[i], 0, NULL, NULL)
-                                    : CL_SUCCESS;
-        if (status != CL_SUCCESS) return cl_failed(error, EV_KERNEL, "the device did not take input ", plan->model->inputs[i].name, status);
-    }
-    return EV_OK;
-}
-
 static int queue_steps(ev_session *session, ev_error *error) {
     const ev_launch_plan *plan = &ev_the_launch_plan;
     for (int32_t i = 0; i < plan->n_steps; i++) {
@@ -221,18 +215,6 @@ static int queue_steps(ev_session *session, ev_error *error) {
         const cl_int status = session->cl.clEnqueueNDRangeKernel(session->queue, session->kernels[i], 1, NULL, &global, &local, 0, NULL,
                                                                  session->timing ? &session->events[i] : NULL);
         if (status != CL_SUCCESS) return cl_failed(error, EV_KERNEL, "the device did not take step ", step->name, status);
-    }
-    return EV_OK;
-}
-
-static int queue_outputs(ev_session *session, void *const *outputs, ev_error *error) {
-    const ev_launch_plan *plan = &ev_the_launch_plan;
-    for (int32_t i = 0; i < plan->model->n_outputs; i++) {
-        const size_t bytes = plan->model->outputs[i].bytes;
-        const cl_int status = bytes ? session->cl.clEnqueueReadBuffer(session->queue, session->arena, 0, (size_t)plan->output_offsets[i],
-                                                                      bytes, outputs[i], 0, NULL, NULL)
-                                    : CL_SUCCESS;
-        if (status != CL_SUCCESS) return cl_failed(error, EV_KERNEL, "the device did not give output ", plan->model->outputs[i].name, status);
     }
     return EV_OK;
 }
@@ -256,13 +238,16 @@ static int read_times(ev_session *session, ev_error *error) {
 }
 
 static int run_claimed(ev_session *session, const void *const *inputs, void *const *outputs, ev_error *error) {
+    const ev_cl_transfer transfer = {&session->cl, session->queue, session->arena, session->shared, session->mapped};
     session->timed = false;
-    int status = queue_inputs(session, inputs, error);
+    int status = ev_cl_queue_inputs(&transfer, inputs, error);
     if (status == EV_OK) status = queue_steps(session, error);
-    if (status == EV_OK) status = queue_outputs(session, outputs, error);
+    if (status == EV_OK) status = ev_cl_queue_outputs(&transfer, outputs, error);
     /* Also after a failure: what was queued before it still reads and writes the caller's memory. */
     const cl_int finished = session->cl.clFinish(session->queue);
     if (status == EV_OK && finished != CL_SUCCESS) status = cl_failed(error, EV_KERNEL, "the device stopped", "", finished);
+    const int taken = ev_cl_take_outputs(&transfer, outputs, status == EV_OK, error);
+    if (status == EV_OK) status = taken;
     if (session->timing) {
         const int read = read_times(session, status == EV_OK ? error : NULL);
         if (status == EV_OK) status = read;
@@ -295,6 +280,7 @@ static int start_timing(ev_session *session, ev_error *error) {
         session->queue = before;
         return status;
     }
+    session->cl.clFinish(before); /* mappings end in it */
     session->cl.clReleaseCommandQueue(before);
     session->timing = true;
     return EV_OK;

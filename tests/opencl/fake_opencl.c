@@ -2,7 +2,8 @@
  * process with status 70 and a line on stderr; at exit a line tells how many objects were made and how many are left.
  *
  * $EV_FAKE_OPENCL names one way to fail: no-platform, no-device, small-groups, wide-alignment, small-buffers, build, no-context,
- * no-queue, no-memory, no-part, no-program, no-kernel, argument, launch, finish, times. $EV_FAKE_LOST_AT is the number of a call, from
+ * no-queue, no-memory, no-part, no-program, no-kernel, argument, write, read, unmap, launch, finish, times. $EV_FAKE_UNIFIED has it share
+ * the host's memory. $EV_FAKE_LOST_AT is the number of a call, from
  * which on the device is lost: all that could fail does. $EV_FAKE_FREES has it keep nothing of what was released. */
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,9 +17,9 @@ typedef int32_t cl_int;
 typedef uint32_t cl_uint;
 typedef uint64_t cl_ulong;
 
-enum { CONTEXT, QUEUE, BUFFER, PART, PROGRAM, KERNEL, EVENT, KINDS };
-static const char *const NAMES[] = {"contexts", "queues", "buffers", "parts", "programs", "kernels", "events"};
-enum { MOST_ARGUMENTS = 32, ALIGNMENT = 512, READ_ONLY = 4, READ_WRITE = 1, COPY = 32 };
+enum { CONTEXT, QUEUE, BUFFER, PART, PROGRAM, KERNEL, EVENT, MAPPING, KINDS };
+static const char *const NAMES[] = {"contexts", "queues", "buffers", "parts", "programs", "kernels", "events", "mappings"};
+enum { MOST_ARGUMENTS = 32, MOST_MAPPED = 16, ALIGNMENT = 512, READ_ONLY = 4, READ_WRITE = 1, HOST = 16, COPY = 32 };
 enum { MAGIC = 0x0C1A0C1A };
 
 typedef struct object {
@@ -33,12 +34,15 @@ typedef struct object {
     int n_arguments;
     size_t group;
     struct object *arguments[MOST_ARGUMENTS];
+    unsigned char *mapped[MOST_MAPPED]; /* of a buffer: where the host sees parts of it; copies, so that only unmapping writes */
+    struct { size_t origin, bytes; bool write; } mappings[MOST_MAPPED];
     int pending;    /* of a queue: transfers of the caller's memory that nobody waited for */
     bool times;     /* of a queue */
 } object;
 
 static int alive[KINDS], made[KINDS], taken_binaries, compiled;
 static int platform_, device_;
+static object *reading; /* the buffer that was mapped last */
 
 static void refuse(const char *function, const char *why) {
     fprintf(stderr, "fake OpenCL: %s: %s\n", function, why);
@@ -87,6 +91,8 @@ static object *make(int kind, object *parent) {
 static cl_int drop(object *o) {
     if (--o->references > 0) return 0;
     object *parent = o->parent;
+    for (int at = 0; at < MOST_MAPPED; at++) EXPECT(!o->mapped[at]);
+    if (reading == o) reading = NULL;
     alive[o->kind]--;
     o->magic = 0xDEAD;
     free(o->content);
@@ -132,6 +138,7 @@ EXPORT cl_int clGetDeviceInfo(void *device, cl_uint which, size_t bytes, void *i
         case 0x1004: value = asked("small-groups") ? 1 : 1024, wide = sizeof(size_t); break;
         case 0x1010: value = asked("small-buffers") ? 64 : 1u << 30; break;
         case 0x1019: value = asked("wide-alignment") ? 8 * 4096 : 8 * ALIGNMENT, wide = 4; break;
+        case 0x1035: value = getenv("EV_FAKE_UNIFIED") != NULL, wide = 4; break;
         case 0x102B:
         case 0x102D:
         case 0x102F:
@@ -163,7 +170,8 @@ EXPORT void *clCreateCommandQueue(void *context, void *device, uint64_t properti
 }
 
 EXPORT void *clCreateBuffer(void *context, uint64_t flags, size_t bytes, void *content, cl_int *status) {
-    EXPECT(bytes > 0 && (flags & ~(uint64_t)(READ_ONLY | READ_WRITE | COPY)) == 0);
+    EXPECT(bytes > 0 && (flags & ~(uint64_t)(READ_ONLY | READ_WRITE | HOST | COPY)) == 0);
+    EXPECT((flags & HOST) == 0 || (getenv("EV_FAKE_UNIFIED") && (flags & READ_WRITE)));
     EXPECT((flags & READ_ONLY) == 0 || (flags & READ_WRITE) == 0);
     EXPECT((content != NULL) == ((flags & COPY) != 0));
     if (lost() || asked("no-memory")) return failed(status, -4);
@@ -325,6 +333,7 @@ EXPORT cl_int clEnqueueNDRangeKernel(
     EXPECT(global[0] > 0 && local[0] > 0 && global[0] % local[0] == 0 && local[0] == k->group && local[0] <= 1024);
     EXPECT(!event || q->times);
     check_arguments(k);
+    EXPECT(alive[MAPPING] == 0); /* kernels and the host take turns */
     if (lost() || asked("launch")) return -5;
     if (event) *event = make(EVENT, q);
     return 0;
@@ -343,8 +352,8 @@ EXPORT cl_int clEnqueueWriteBuffer(
     void **event
 ) {
     object *b = transfer(queue, buffer, blocking, offset, bytes, from, waits);
-    EXPECT(!list && !event);
-    if (lost()) return -5;
+    EXPECT(!list && !event && (b->flags & HOST) == 0);
+    if (lost() || asked("write")) return -5;
     memcpy(b->content + offset, from, bytes);
     return 0;
 }
@@ -353,13 +362,53 @@ EXPORT cl_int clEnqueueReadBuffer(
     void *queue, void *buffer, cl_uint blocking, size_t offset, size_t bytes, void *into, cl_uint waits, const void *list, void **event
 ) {
     object *b = transfer(queue, buffer, blocking, offset, bytes, into, waits);
-    EXPECT(!list && !event);
-    if (lost()) return -5;
+    EXPECT(!list && !event && (b->flags & HOST) == 0);
+    if (lost() || asked("read")) return -5;
     memcpy(into, b->content + offset, bytes);
     return 0;
 }
 
+/* What is mapped for reading holds nothing before the queue is finished; what is mapped for writing holds nothing at all. */
+EXPORT void *clEnqueueMapBuffer(
+    void *queue, void *buffer, cl_uint blocking, uint64_t flags, size_t offset, size_t bytes, cl_uint waits, const void *list, void **event,
+    cl_int *status
+) {
+    object *b = transfer(queue, buffer, blocking, offset, bytes, buffer, waits);
+    EXPECT(!list && !event && (b->flags & HOST) != 0 && (flags == 1 || flags == 4));
+    if (lost() || asked(flags == 1 ? "read" : "write")) return failed(status, -5);
+    int at = 0;
+    while (at < MOST_MAPPED && b->mapped[at]) at++;
+    EXPECT(at < MOST_MAPPED);
+    b->mapped[at] = malloc(bytes);
+    memset(b->mapped[at], 0xFF, bytes);
+    b->mappings[at].origin = offset;
+    b->mappings[at].bytes = bytes;
+    b->mappings[at].write = flags == 4;
+    made[MAPPING]++;
+    alive[MAPPING]++;
+    *status = 0;
+    reading = b;
+    return b->mapped[at];
+}
+
+EXPORT cl_int clEnqueueUnmapMemObject(void *queue, void *buffer, void *mapped, cl_uint waits, const void *list, void **event) {
+    object *q = live(queue, QUEUE), *b = live(buffer, BUFFER);
+    EXPECT(root(q) == root(b) && waits == 0 && !list && !event);
+    int at = 0;
+    while (at < MOST_MAPPED && b->mapped[at] != mapped) at++;
+    EXPECT(at < MOST_MAPPED);
+    if (b->mappings[at].write) memcpy(b->content + b->mappings[at].origin, mapped, b->mappings[at].bytes);
+    free(mapped);
+    b->mapped[at] = NULL;
+    alive[MAPPING]--;
+    return lost() || asked("unmap") ? -5 : 0;
+}
+
 EXPORT cl_int clFinish(void *queue) {
+    for (int at = 0; reading && at < MOST_MAPPED; at++) {
+        if (reading->mapped[at]) memcpy(reading->mapped[at], reading->content + reading->mappings[at].origin, reading->mappings[at].bytes);
+    }
+
     live(queue, QUEUE)->pending = 0;
     return lost() || asked("finish") ? -5 : 0;
 }

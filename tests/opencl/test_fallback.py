@@ -17,7 +17,7 @@ from edgevision.link import elf
 from edgevision.pipeline import Options, compile_model
 from edgevision.report.manifest import artifact_of
 from tests.opencl import networks
-from tests.opencl.test_sessions import FAILURES, counted
+from tests.opencl.test_sessions import FAILURES, MEMORIES, counted
 
 IMAGE = (np.arange(3 * 8 * 8) % 13 * 0.25).astype(np.float32).reshape(1, 3, 8, 8)
 """What cycles.c makes up for the network `tiny`."""
@@ -58,12 +58,13 @@ def test_the_cpu_takes_over_whatever_fails(failure, fallen, scores):
     np.testing.assert_array_equal(found, scores.reshape(-1))
 
 
+@MEMORIES
 @pytest.mark.parametrize("words", [(), ("profile",)], ids=["plain", "timed"])
-def test_a_device_that_is_lost_at_any_call(words, fallen, scores):
+def test_a_device_that_is_lost_at_any_call(words, memory, fallen, scores):
     """The first run ends on the CPU, and so does every later one; from the first call to one that no longer comes."""
     lost_at = 1
     while True:
-        printed, found = fallen(1, *words, EV_FAKE_LOST_AT=str(lost_at))
+        printed, found = fallen(1, *words, EV_FAKE_LOST_AT=str(lost_at), **memory)
         if "cpu: " not in printed:
             break
         assert printed.endswith("done\n")

@@ -20,6 +20,9 @@ from edgevision.link.opencl import RUNTIME
 from edgevision.link.toolchain import NATIVE
 
 HERE = Path(__file__).parent
+UNIFIED = {"EV_FAKE_UNIFIED": "1"}
+"""The fake driver's device shares the host's memory."""
+MEMORIES = pytest.mark.parametrize("memory", [{}, UNIFIED], ids=["own memory", "the host's memory"])
 FAILURES = {
     "no-platform": "create: 6: OpenCL is here, but no driver",
     "no-device": "create: 6: OpenCL's drivers offer no device",
@@ -36,7 +39,9 @@ FAILURES = {
     "no-kernel": "create: 6: no kernel k0_",
     "argument": "create: 6: an argument is refused by kernel k0_",
     "no-timing": "run: 3: no command queue: CL_OUT_OF_HOST_MEMORY (-6)",
+    "write": "run: 5: the device did not take input image: CL_OUT_OF_RESOURCES (-5)",
     "launch": "run: 5: the device did not take step fused_conv_add_relu: CL_OUT_OF_RESOURCES (-5)",
+    "read": "run: 5: the device did not give output ",
     "finish": "run: 5: the device stopped: CL_OUT_OF_RESOURCES (-5)",
     "times": "run: 5: the device gave no times",
 }
@@ -47,8 +52,9 @@ def counted(stderr: str) -> dict[str, tuple[int, int]]:
     return {kind: (int(made), int(freed)) for kind, made, freed in re.findall(r"(\w+) (\d+)-(\d+)", stderr)}
 
 
-def test_a_hundred_sessions_leave_no_object(artifact, on_fake):
-    done = on_fake(artifact("small"), 100)
+@MEMORIES
+def test_a_hundred_sessions_leave_no_object(memory, artifact, on_fake):
+    done = on_fake(artifact("small"), 100, **memory)
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
     found = counted(done.stderr)
     assert all(made == freed for made, freed in found.values())
@@ -56,6 +62,7 @@ def test_a_hundred_sessions_leave_no_object(artifact, on_fake):
     assert found["buffers"] == (200, 200)
     assert found["parts"][0] > 1000 < found["kernels"][0]
     assert found["events"] == (0, 0)
+    assert found["mappings"] == ((200, 200) if memory else (0, 0))  # the image and the scores
 
 
 def test_a_timed_run_has_one_event_a_step(artifact, on_fake):
@@ -68,23 +75,30 @@ def test_a_timed_run_has_one_event_a_step(artifact, on_fake):
     assert done.stdout == f"{steps} steps, the first 2500 ns\ndone\n"
 
 
+@MEMORIES
 @pytest.mark.parametrize("failure", FAILURES)
-def test_what_fails_is_said_and_leaves_nothing(failure, artifact, on_fake):
-    done = on_fake(artifact("tiny"), 2, "profile", fails=failure)
+def test_what_fails_is_said_and_leaves_nothing(failure, memory, artifact, on_fake):
+    done = on_fake(artifact("tiny"), 2, "profile", fails=failure, **memory)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(FAILURES[failure])
     assert all(made == freed for made, freed in counted(done.stderr).values())
 
 
-def broken_runtime(folder: Path, before: str, after: str) -> Path:
+def test_a_mapping_that_does_not_end_is_said(artifact, on_fake):
+    done = on_fake(artifact("tiny"), 1, fails="unmap", **UNIFIED)
+    assert done.stdout.startswith("run: 5: the device did not take input image: CL_OUT_OF_RESOURCES (-5)")
+    assert counted(done.stderr)["mappings"] == (1, 1)
+
+
+def broken_runtime(folder: Path, before: str, after: str, part: str = "opencl_session.c") -> Path:
     """The library of one_kernel.c on a runtime that has ``after`` in the place of ``before``; both "": on ours."""
-    source = (NATIVE / "opencl_session.c").read_text()
+    source = (NATIVE / part).read_text()
     assert not before or source.count(before) == 1
-    (folder / "opencl_session.c").write_text(source.replace(before, after) if before else source)
+    (folder / part).write_text(source.replace(before, after) if before else source)
     library = folder / "one_kernel.so"
-    others = [NATIVE / part for part in RUNTIME if part != "opencl_session.c"]
+    others = [NATIVE / other for other in RUNTIME if other != part]
     sources = [NATIVE / "entry.c", *others, HERE / "one_kernel.c"]
-    words = ["cc", "-shared", "-fPIC", "-O1", "-fno-sanitize=all", f"-I{NATIVE}", folder / "opencl_session.c", *sources]
+    words = ["cc", "-shared", "-fPIC", "-O1", "-fno-sanitize=all", f"-I{NATIVE}", folder / part, *sources]
     zig.run([*words, "-ldl", "-o", library], purpose="building a broken runtime", scratch=folder / "zig")
     return library
 
@@ -112,6 +126,21 @@ def test_the_fake_driver_notices_a_leak_and_a_misuse(artifact, program, tmp_path
     assert "local[0] == k->group" in told["group"][1]
     assert "pending == 0" in told["early"][1]
     assert "a != NULL" in told["argument"][1]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("const cl_int status = unmap(t, t->mapped[i]);", "const cl_int status = CL_SUCCESS;", "!o->mapped[at]"),
+        ("return unmap(t, to);", "return CL_SUCCESS;", "alive[MAPPING] == 0"),
+    ],
+    ids=["output", "input"],
+)
+def test_the_fake_driver_notices_what_stays_mapped(before, after, told, program, tmp_path):
+    library = broken_runtime(tmp_path, before, after, "opencl_transfer.c")
+    environment = {**os.environ, **UNIFIED, "LD_LIBRARY_PATH": str(program("opencl").parent)}
+    done = subprocess.run([program("opencl"), library, "1"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 70 and told in done.stderr
 
 
 def test_the_library_needs_the_c_library_alone(artifact):
@@ -189,8 +218,9 @@ def grown(stdout: str) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("words", [(), ("profile",)], ids=["plain", "timed"])
-def test_a_session_gives_back_every_byte(words, artifact, on_fake):
-    done = on_fake(artifact("tiny"), 100, *words, EV_SETTLE="3", EV_FAKE_FREES="1")
+@MEMORIES
+def test_a_session_gives_back_every_byte(words, memory, artifact, on_fake):
+    done = on_fake(artifact("tiny"), 100, *words, EV_SETTLE="3", EV_FAKE_FREES="1", **memory)
     assert grown(done.stdout)[1] == 0
 
 

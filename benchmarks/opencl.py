@@ -21,14 +21,7 @@ from edgevision.artifact import Artifact
 from edgevision.measure.interleaved import Duel, duel
 from edgevision.measure.reference import Reference, inputs_for
 from edgevision.pipeline import Options, compile_model
-
-GROUPS = ("conv", "depthwise", "matmul", "pool", "reduce")
-"""Kinds of fused operators that cost a launch; all others are elementwise or move data."""
-
-
-def group_of(ops: Sequence[str]) -> str:
-    """The operator that a fused one is built around."""
-    return next((g for g in GROUPS if any(g in op for op in ops)), "other")
+from edgevision.side_by_side import KINDS, kind_of
 
 
 def main(names: Sequence[str]) -> None:
@@ -40,7 +33,7 @@ def main(names: Sequence[str]) -> None:
             cpu, device = (outcome.artifact for outcome in result.outcomes)
             inputs = inputs_for(result.model.inputs, Reference.of(result.model).seed, 1)[0]
             found = duel(cpu, device, inputs)
-        needed = sum(group_of(step.ops) != "other" for step in cpu.steps)
+        needed = sum(kind_of(step.ops) != "other" for step in cpu.steps)
         console.print(
             f"{name}: CPU {found.first_ms:.2f} ms, OpenCL {found.second_ms:.2f} ms, ratio {found.ratio:.2f}; "
             f"{len(device.steps)} launches, {needed} convolutions, products, pools and reductions; "
@@ -53,7 +46,7 @@ def main(names: Sequence[str]) -> None:
 def _groups(cpu: Artifact, device: Artifact, found: Duel) -> Table:
     table = Table("operators", "CPU: number", "ms", "OpenCL: number", "ms", "OpenCL / CPU")
     columns = [_sums(artifact, steps) for artifact, steps in zip((cpu, device), found.steps_ms, strict=True)]
-    for group in (*GROUPS, "other"):
+    for group in (*KINDS, "other"):
         (n, ms), (m, other) = (column.get(group, (0, 0.0)) for column in columns)
         if n or m:
             table.add_row(group, str(n), f"{ms:.3f}", str(m), f"{other:.3f}", f"{other / ms:.2f}" if ms else "-")
@@ -63,8 +56,8 @@ def _groups(cpu: Artifact, device: Artifact, found: Duel) -> Table:
 def _sums(artifact: Artifact, steps: Sequence[tuple[str, float]]) -> dict[str, tuple[int, float]]:
     sums: dict[str, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
     for step, (_, ms) in zip(artifact.steps, steps, strict=True):
-        count, total = sums[group_of(step.ops)]
-        sums[group_of(step.ops)] = (count + 1, total + ms)
+        count, total = sums[kind_of(step.ops)]
+        sums[kind_of(step.ops)] = (count + 1, total + ms)
     return sums
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgevision.latency import Latency
+from edgevision.side_by_side import SideBySide
 from edgevision.telemetry import Telemetry, changes, doubts
 
 
@@ -14,7 +15,8 @@ class Measurement:
     """``began``: UTC, by the clock of the machine that asked; ``clock``: what times were taken with. ``cores``: those that the
     threads were bound to, empty where the system chose. ``starts``: how many processes the samples are from. Cold start:
     ``create_ms`` until a session was there and ``first_run_ms`` of its first run, medians over processes.
-    ``looks``: telemetry before, between the processes, and after.
+    ``looks``: telemetry before, between the processes, and after. ``side_by_side``: the CPU's version in turn with a GPU's, where
+    that was asked for.
     """
 
     latency: Latency
@@ -30,6 +32,7 @@ class Measurement:
     first_run_ms: float
     peak_rss_bytes: int | None
     looks: tuple[Telemetry, ...]
+    side_by_side: SideBySide | None = None
 
     @property
     def doubts(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edgevision.artifact import Artifact, Step
 from edgevision.latency import Latency, Verification
+from edgevision.side_by_side import SideBySide
 from edgevision.target import Target
 
 EMULATED = "emulated time says nothing about the device"
@@ -17,7 +18,8 @@ HOST_BUILD = "it ran as a build for this machine, not for the device"
 class Outcome:
     """The artifact with its verification and, where it could be measured, its latency.
 
-    ``fallback_verification`` is that of the CPU version in a GPU's artifact. ``not_measured`` says why there is no latency;
+    ``fallback_verification`` is that of the CPU version in a GPU's artifact, ``side_by_side`` compares the two where that was
+    asked for. ``not_measured`` says why there is no latency;
     ``build_s`` is wall time from the lowered program to the linked artifact, in seconds.
     """
 
@@ -26,6 +28,7 @@ class Outcome:
     verification: Verification
     fallback_verification: Verification | None = None
     latency: Latency | None = None
+    side_by_side: SideBySide | None = None
     not_measured: str = ""
     build_s: float = 0.0
 

@@ -30,6 +30,7 @@ from edgevision.measure.device import Device
 from edgevision.measure.emulator import Emulator
 from edgevision.measure.local import LocalDevice
 from edgevision.measure.reference import Reference, inputs_for
+from edgevision.measure.side_by_side import compared_here
 from edgevision.model import Change, Model
 from edgevision.outcome import EMULATED, HOST_BUILD, Outcome
 from edgevision.program import Program
@@ -66,8 +67,8 @@ class CameraOptions:
 class Options:
     """How to compile. ``threads``: 0 takes as many as the target has cores and this machine offers. ``tuning_logs`` are
     looked through before the shipped ones, ``tune`` is a number of trials that are made first and go into its first
-    folder. ``cpu_fallback`` puts a version for the target's host into a GPU's artifact. ``dtype``: "float16" stores weights and
-    activations in half precision, on GPUs (see `schedule.gpu.half`)."""
+    folder. ``cpu_fallback`` puts a version for the target's host into a GPU's artifact, and ``compare_cpu`` does so too and times
+    the two in turn. ``dtype``: "float16" stores weights and activations in half precision, on GPUs (see `schedule.gpu.half`)."""
 
     output: Path | None = None
     input_shapes: Mapping[str, tuple[int, ...]] | None = None
@@ -85,6 +86,7 @@ class Options:
     tune: int = 0
     dtype: str = "float32"
     cpu_fallback: bool = False
+    compare_cpu: bool = False
     verify: bool = True
     measure: bool = True
     threads: int = 0
@@ -144,10 +146,11 @@ def _check_dtype(dtype: str, chosen: Sequence[Target]) -> None:
 
 def _host(target: Target, options: Options) -> Target | None:
     """The target of the CPU version in the artifact of a GPU, if one was asked for."""
-    if not options.cpu_fallback:
+    if not options.cpu_fallback and not options.compare_cpu:
         return None
     if not target.is_device:
-        raise InputError(f"--with-cpu-fallback is for GPUs; what is compiled for target {target.name} runs on the CPU as it is")
+        flag = "--with-cpu-fallback" if options.cpu_fallback else "--compare-cpu"
+        raise InputError(f"{flag} is for GPUs; what is compiled for target {target.name} runs on the CPU as it is")
     if not target.host:
         raise InputError(f"target {target.name} does not say which CPU stands beside the GPU: its file lacks host")
     return targets.load(target.host, cpu=options.cpu, features=options.features, cores=options.cores)
@@ -225,14 +228,18 @@ def _compile_for(
             record = verify.skipped()
         beside = _verified_beside(fallback, built, model, reference, scratch, options, progress) if fallback else None
         manifest.write(model, target, built, record, beside)
-        latency, reason = None, _why_not_measured(device, options)
+        latency, compared, reason = None, None, _why_not_measured(device, options)
         if isinstance(device, LocalDevice) and not reason:
             progress(f"{target.name}: measuring")
-            latency = device.time(built, inputs_for(model.inputs, reference.seed, 1)[0])
+            inputs = inputs_for(model.inputs, reference.seed, 1)[0]
+            latency = device.time(built, inputs)
+            if options.compare_cpu:
+                progress(f"{target.name}: measuring CPU and GPU in turn")
+                compared = compared_here(built, inputs, device)
         final = _publish(built, place)
     return Outcome(
-        target=target, artifact=final, verification=record, fallback_verification=beside, latency=latency, not_measured=reason,
-        build_s=build_s,
+        target=target, artifact=final, verification=record, fallback_verification=beside, latency=latency,
+        side_by_side=compared, not_measured=reason, build_s=build_s,
     )  # fmt: skip
 
 

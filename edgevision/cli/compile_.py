@@ -51,6 +51,8 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
               help="Make N trials first, into --tuning-logs [default: tuning_logs].")  # fmt: skip
 @click.option("--with-cpu-fallback", is_flag=True,
               help="Put a version for the host's CPU beside a GPU's, for where the GPU is missing or lost.")  # fmt: skip
+@click.option("--compare-cpu", is_flag=True,
+              help="Time a GPU beside the CPU, operator by operator; the artifact gets the CPU version too.")  # fmt: skip
 @click.option("--no-verify", is_flag=True, help="Do not run the artifact against onnxruntime; the manifest records it.")
 @click.option("--no-measure", is_flag=True, help="Do not time the artifact.")
 @click.option("--profile", is_flag=True, help="Print the longest operators too.")
@@ -67,6 +69,8 @@ def compile_(source: str, names: tuple[str, ...], as_json: bool, quiet: bool, pr
     from edgevision.ingest import parse_input_shapes
     from edgevision.pipeline import Options, compile_model
 
+    if given["compare_cpu"] and given["no_measure"]:
+        raise click.UsageError("--compare-cpu measures; leave --no-measure out")
     threads = given["threads"] or 0
     options = Options(
         output=given["output"],
@@ -84,6 +88,7 @@ def compile_(source: str, names: tuple[str, ...], as_json: bool, quiet: bool, pr
         shipped_logs=not given["no_tuning_logs"],
         tune=given["tune"] or 0,
         cpu_fallback=given["with_cpu_fallback"],
+        compare_cpu=given["compare_cpu"],
         verify=not given["no_verify"],
         measure=not given["no_measure"],
         dtype=given["dtype"],
@@ -153,7 +158,7 @@ def stages(*, quiet: bool) -> Iterator[Callable[[str], None]]:
 
 
 def _print(result: Compilation, *, as_json: bool, profile: bool) -> None:
-    from edgevision.report import json, table
+    from edgevision.report import json, side_by_side, table
 
     if as_json:
         click.echo(json.dumps(json.compile_report(result.model, result.outcomes)), nl=False)
@@ -167,4 +172,6 @@ def _print(result: Compilation, *, as_json: bool, profile: bool) -> None:
     for outcome in result.outcomes:
         if profile and outcome.latency:
             console.print(table.profile_table(outcome.artifact, outcome.latency))
+        if outcome.side_by_side:
+            console.print(side_by_side.view(outcome.side_by_side))
         click.echo(outcome.artifact.path)

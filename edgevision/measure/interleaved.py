@@ -61,9 +61,11 @@ class Duel:
 
 
 def duel(
-    first: Artifact, second: Artifact, inputs: Sequence[Array], turns: Turns = TURNS, device: LocalDevice | None = None
-) -> Duel:
-    """Time ``second`` against ``first`` on the same ``inputs``, as many threads as ``device`` says.
+    first: Artifact, second: Artifact, inputs: Sequence[Array], turns: Turns = TURNS, device: LocalDevice | None = None,
+    fallbacks: tuple[str, str] = ("never", "never"),
+) -> Duel:  # fmt: skip
+    """Time ``second`` against ``first`` on the same ``inputs``, as many threads as ``device`` says; ``fallbacks`` of the first and
+    of the second as in `edgevision.runtime.load`.
 
     Raises: DeviceError, when one of them crashes or takes longer than the device's time-out.
     """
@@ -71,7 +73,7 @@ def duel(
     with tempfile.TemporaryDirectory(prefix="edgevision-") as folder:
         save(Path(folder), "in0", inputs)
         words = [str(first.path), str(second.path), folder]
-        request = {"threads": device.threads, **asdict(turns)}
+        request = {"threads": device.threads, "fallbacks": fallbacks, **asdict(turns)}
         answers = [_asked(words, request, device.timeout_s) for _ in range(turns.starts)]
     found = [_start(answer["rounds"], turns) for answer in answers]
     first_ms, second_ms, ratio = (median(each[index] for each in found) for index in range(3))

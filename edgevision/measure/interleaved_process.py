@@ -27,10 +27,11 @@ from edgevision.measure.local import fetch
 UNTIMED = 2
 
 
-def answer(libraries: Sequence[Path], folder: Path, threads: int, turns: Turns) -> dict[str, Any]:
+def answer(libraries: Sequence[Path], fallbacks: Sequence[str], folder: Path, threads: int, turns: Turns) -> dict[str, Any]:
     """Bursts of the libraries in turn, who begins changing every round, and a profile of each."""
     with ExitStack() as stack:
-        networks = [stack.enter_context(runtime.load(path, threads=threads)) for path in libraries]
+        chosen = zip(libraries, fallbacks, strict=True)
+        networks = [stack.enter_context(runtime.load(path, threads=threads, fallback=each)) for path, each in chosen]
         inputs = fetch(folder, "in0", len(networks[0].inputs))
         profiles = [network.profile(*inputs, runs=turns.profiled) for network in networks]
         runs = [_bound(network, inputs, stack) for network in networks]
@@ -72,10 +73,10 @@ def burst(run: Callable[[], None], count: int) -> tuple[float, float, float]:
 def main() -> int:
     *libraries, folder = map(Path, sys.argv[1:])
     request = json.load(sys.stdin)
-    threads, turns = request.pop("threads"), Turns(**request)
+    threads, fallbacks, turns = request.pop("threads"), request.pop("fallbacks"), Turns(**request)
     try:
         settle(turns.nice)
-        print(json.dumps(answer(libraries, folder, threads, turns)))
+        print(json.dumps(answer(libraries, fallbacks, folder, threads, turns)))
     except EdgevisionError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -12,15 +12,24 @@ from edgevision.errors import EdgevisionError
 from edgevision.latency import Latency
 from edgevision.measurement import Measurement
 from edgevision.report.device import lost, measurement
-from edgevision.report.json import Json, document
+from edgevision.report.json import Json, document, side_by_side
 from edgevision.report.json import latency as latency_entry
+from edgevision.report.side_by_side import view
 from edgevision.report.table import profile_table
+from edgevision.side_by_side import SideBySide
 
 
-def benchmark_report(artifact: Artifact, latency: Latency, record: Measurement | None = None) -> Json:
-    """What ``edgevision bench --json`` prints; ``record`` for a device."""
+def benchmark_report(
+    artifact: Artifact, latency: Latency, record: Measurement | None = None, compared: SideBySide | None = None
+) -> Json:
+    """What ``edgevision bench --json`` prints; ``record`` for a device, ``compared`` where this machine ran both versions."""
     around = {} if record is None else {"measurement": measurement(record)}
-    return document("benchmark", {"library": str(artifact.path), "latency": latency_entry(latency), **around})
+    beside = _beside(compared or (record.side_by_side if record else None))
+    return document("benchmark", {"library": str(artifact.path), "latency": latency_entry(latency), **around, **beside})
+
+
+def _beside(compared: SideBySide | None) -> Json:
+    return {} if compared is None else {"side_by_side": side_by_side(compared)}
 
 
 def benchmarks_report(artifact: Artifact, results: Mapping[str, Measurement | EdgevisionError]) -> Json:
@@ -30,7 +39,12 @@ def benchmarks_report(artifact: Artifact, results: Mapping[str, Measurement | Ed
         {
             "library": str(artifact.path),
             "devices": [
-                {"name": name, "latency": latency_entry(each.latency), "measurement": measurement(each)}
+                {
+                    "name": name,
+                    "latency": latency_entry(each.latency),
+                    "measurement": measurement(each),
+                    **_beside(each.side_by_side),
+                }
                 for name, each in results.items()
                 if isinstance(each, Measurement)
             ],
@@ -52,11 +66,11 @@ def measurement_view(artifact: Artifact, record: Measurement, top: int) -> Rende
     if hottest:
         around.add_row("temperature", f"{hottest[0]:.0f} degrees C before, {max(hottest):.0f} at most, {hottest[-1]:.0f} after")
     around.add_row("trust", "\n".join(f"- {doubt}" for doubt in record.doubts) or "nothing speaks against it")
-    return Group(benchmark_view(artifact, latency, top), around)
+    return Group(benchmark_view(artifact, latency, top), around, *([view(record.side_by_side)] if record.side_by_side else []))
 
 
-def benchmark_view(artifact: Artifact, latency: Latency, top: int) -> RenderableType:
-    """Whole runs, then the ``top`` longest operators."""
+def benchmark_view(artifact: Artifact, latency: Latency, top: int, compared: SideBySide | None = None) -> RenderableType:
+    """Whole runs, then the ``top`` longest operators, then the CPU's version beside the GPU's."""
     table = Table(title=f"{artifact.path} on {latency.device.cpu or latency.device.name}", title_justify="left")
     for column in ("threads", "median", "95 % interval (ms)", "p90", "fastest", "spread", "samples"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -73,4 +87,5 @@ def benchmark_view(artifact: Artifact, latency: Latency, top: int) -> Renderable
     parts: list[RenderableType] = [table]
     if artifact.fallback and latency.processor:
         parts.append(f"ran on the {latency.processor.upper()}{': ' if latency.fell_back else ''}{latency.fell_back}")
-    return Group(*parts, *([profile_table(artifact, latency, top)] if top else []))
+    parts += [profile_table(artifact, latency, top)] if top else []
+    return Group(*parts, *([view(compared)] if compared else []))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from edgevision.report import charts
+from edgevision.report import charts, side_by_side
 from edgevision.report.page import Document, Entry, entry, histories
 
 
@@ -21,6 +21,7 @@ def html(documents: Sequence[Document]) -> str:
         entries=shown[::-1], histories=[_history(each) for each in histories(shown) if len(each) > 1],
         distribution=lambda each: Markup(charts.distribution(each.series)),
         bars=lambda each: Markup(charts.bars(each.operators, each.unit)), most_bars=charts.MOST_BARS,
+        side_by_side=side_by_side,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from edgevision.artifact import CpuVersion, Step
 from edgevision.latency import DeviceInfo, Latency, Verification
 from edgevision.model import Camera, Change, Model
 from edgevision.outcome import Outcome, coverage
+from edgevision.side_by_side import SideBySide
 from edgevision.tensor import TensorSpec
 
 SCHEMA_VERSION = 1
@@ -139,6 +140,41 @@ def cpu_version(version: CpuVersion | None, record: Verification | None) -> Json
     }
 
 
+def side_by_side(found: SideBySide) -> Json:
+    """``slower`` are places in ``operators``, the greatest loss first."""
+    return {
+        "how": "measured",
+        "device": device(found.device),
+        "threads": found.threads,
+        "cpu_ms": found.cpu_ms,
+        "gpu_ms": found.gpu_ms,
+        "ratio": found.ratio,
+        "rounds": found.rounds,
+        "quiet": found.quiet,
+        "kinds": [
+            {
+                "kind": kind,
+                "cpu_operators": sum(len(pair.cpu) for pair in pairs),
+                "cpu_us": sum(pair.cpu_us for pair in pairs),
+                "gpu_launches": sum(len(pair.gpu) for pair in pairs),
+                "gpu_us": sum(pair.gpu_us for pair in pairs),
+            }
+            for kind, pairs in found.kinds
+        ],
+        "operators": [
+            {
+                "name": pair.name,
+                "kind": pair.kind,
+                "ops": [op for each in pair.cpu for op in each.step.ops],
+                "cpu_us": pair.cpu_us,
+                "gpu_us": pair.gpu_us,
+            }
+            for pair in found.pairs
+        ],
+        "slower": [found.pairs.index(pair) for pair in found.slower],
+    }
+
+
 def _outcome(outcome: Outcome) -> Json:
     artifact = outcome.artifact
     return {
@@ -160,6 +196,7 @@ def _outcome(outcome: Outcome) -> Json:
         "fallback": cpu_version(artifact.fallback, outcome.fallback_verification),
         "verification": verification(outcome.verification),
         "latency": None if outcome.latency is None else latency(outcome.latency),
+        "side_by_side": None if outcome.side_by_side is None else side_by_side(outcome.side_by_side),
         "not_measured": outcome.not_measured,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from edgevision.report import side_by_side
 from edgevision.report.page import Document, Entry, entry, moved
 
 MOST_OPERATORS = 10
@@ -22,6 +23,11 @@ def _lines(shown: Entry) -> Iterator[str]:
         rows = [(row.what, row.figure, row.between, row.limit, row.decision) for row in shown.rows]
         yield from _table(("check", "figure", "between", "limit", "decision"), rows)
     yield from (f"{_text(shown.measured)}.", "")
+    if shown.beside:
+        yield from (_text(side_by_side.verdict(shown.beside)), "", f"{_text(side_by_side.trust(shown.beside))}.", "")
+        yield from _table(side_by_side.KIND_HEAD, side_by_side.kind_rows(shown.beside))
+        if slower := side_by_side.slower_rows(shown.beside):
+            yield from _folded("Where the GPU loses most", side_by_side.SLOWER_HEAD, slower)
     facts = [row for row in shown.facts if row[1]] or [row for row in shown.facts if row[2]]
     if facts:
         yield from _folded("Sizes, memory and accuracy", ("", "baseline", "candidate"), facts)

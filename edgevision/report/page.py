@@ -56,7 +56,7 @@ class Operator:
 class Entry:
     """One document. ``decision`` is "" where nothing was judged. ``facts``: (what, baseline's, candidate's) in words; the
     baseline's is "" where there is none. ``changes``: (rewriting rule, times in the baseline, times in the candidate). ``unit``
-    of operators."""
+    of operators. ``beside``: the CPU's version beside the GPU's, as JSON has it (see `report.side_by_side`)."""
 
     name: str
     device: str
@@ -71,6 +71,7 @@ class Entry:
     unit: str
     facts: tuple[tuple[str, str, str], ...]
     changes: tuple[tuple[str, int, int], ...]
+    beside: Mapping[str, Any] | None = None
 
     @property
     def median_ms(self) -> float | None:
@@ -130,6 +131,7 @@ def _benchmarked(document: Document) -> Entry:
         unit="µs",
         facts=(),
         changes=(),
+        beside=document.get("side_by_side"),
     )
 
 

@@ -24,17 +24,9 @@ from tests.opencl import networks
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("carried")
-    onnx.save(networks.tiny(), place / "tiny.onnx")
-    cuda.main(["--target", "cuda-sm87", "--output", str(place / "out"), str(place / "tiny.onnx")])
-    return place / "out"
-
-
-@pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    """The same for this machine's processor, and its kernels for the CPU."""
-    place = tmp_path_factory.mktemp("carried-here")
+    """The folder for this machine's processor, and its kernels for the CPU."""
+    place = tmp_path_factory.mktemp("carried")
     onnx.save(networks.tiny(), place / "tiny.onnx")
     cuda.main(["--target", "cuda-sm90", "--output", str(place / "out"), str(place / "tiny.onnx")])
     chosen = on_cpu.target.load("cuda-sm90")
@@ -50,7 +42,8 @@ def run(folder: Path, program: Path, kernels: Path | str = "", *words: str) -> s
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
 
 
-def test_it_holds_all_that_the_other_machine_needs(folder):
+def test_it_holds_all_that_the_other_machine_needs(here):
+    folder, _ = here
     index = json.loads((folder / "networks.json").read_text())
     (network,) = index["networks"]
     paths = [network["bench"], *(path for case in network["cases"] for kind in case.values() for path in kind)]

@@ -86,5 +86,5 @@ def test_the_same_network_gives_the_same_text():
     from edgevision.schedule.gpu.apply import schedule
     from tests.opencl import networks
 
-    program = schedule(lower(read(networks.small())), target.load("cuda-sm90"))
+    program = schedule(lower(read(networks.tiny())), target.load("cuda-sm90"))
     assert device_source(program, "9.0") == device_source(program, "9.0")

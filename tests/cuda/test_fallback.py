@@ -174,6 +174,7 @@ def test_the_manifest_tells_both(compiled):
     assert described["verification"]["how"] == described["fallback"]["verification"]["how"] == "skipped"
 
 
+@pytest.mark.large
 @pytest.mark.qemu("arm64")
 def test_a_jetsons_cpu_version_is_emulated(tmp_path):
     """Without a GPU its kernels are compared as OpenCL; qemu runs the CPU version of the library itself."""

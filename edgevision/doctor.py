@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgevision import cache, host, target
 from edgevision.errors import EdgevisionError, ToolchainError
-from edgevision.link import zig
+from edgevision.link import cuda_compiler, zig
 from edgevision.measure.emulator import why_absent, why_no_runner
 
 # Distribution -> what is lost without it.
@@ -57,6 +57,7 @@ def examine() -> tuple[Finding, ...]:
         *(_package(name, cost, "pip install 'edgevision[torch]'") for name, cost in _TORCH_PACKAGES.items()),
         *_emulators(),
         *_modelling(),
+        _nvrtc(),
         _client("ssh", "nothing runs on a board from here", "openssh-client"),
         _client("adb", "nothing runs on a phone from here; the -bench executable can be copied there by hand", "adb"),
         _cache("cache of edgevision", cache.directory()),
@@ -148,6 +149,16 @@ def _modelling() -> tuple[Finding, ...]:
         )
         for program, place in places.items()
     )
+
+
+def _nvrtc() -> Finding:
+    try:
+        return Finding(name="NVRTC", found=True, detail=cuda_compiler.described())
+    except ToolchainError as error:
+        return Finding(
+            name="NVRTC", found=False, detail=str(error).partition(";")[0], cost="targets cuda-* are not compiled",
+            remedy="pip install 'edgevision[cuda]'",
+        )  # fmt: skip
 
 
 def _libc_package(emulated: target.Target) -> str:

@@ -12,6 +12,7 @@ from edgevision.target import Target
 
 EMULATED = "emulated time says nothing about the device"
 HOST_BUILD = "it ran as a build for this machine, not for the device"
+NOT_RUN = "nothing ran it: --no-verify, and this machine is not the target"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from edgevision import ingest
 from edgevision import target as targets
 from edgevision.artifact import Artifact
 from edgevision.divergence import explain
-from edgevision.errors import CpuOnlyError, DeviceOnlyError, InputError, OutputFolderError, VerificationError
+from edgevision.errors import CpuOnlyError, DeviceError, DeviceOnlyError, InputError, OutputFolderError, VerificationError
 from edgevision.latency import Verification
 from edgevision.link import package, toolchain
 from edgevision.link.package import Version
@@ -32,7 +32,7 @@ from edgevision.measure.local import LocalDevice
 from edgevision.measure.reference import Reference, inputs_for
 from edgevision.measure.side_by_side import compared_here
 from edgevision.model import Change, Model
-from edgevision.outcome import EMULATED, HOST_BUILD, Outcome
+from edgevision.outcome import EMULATED, HOST_BUILD, NOT_RUN, Outcome
 from edgevision.program import Program
 from edgevision.pruned_model import PruneOptions, pruned_model
 from edgevision.report import manifest
@@ -216,10 +216,8 @@ def _compile_for(
         device, artifact = _device(target, built, scheduled, model, scratch, options)
         if options.verify:
             progress(f"{target.name}: verifying ({device.how})")
-            macs = sum(c.step.macs for c in program.calls)
-            count = verify.emulated_inputs(macs) if isinstance(device, Emulator) else verify.NATIVE_INPUTS
             try:
-                record = verify.verify(artifact, device, reference, count=count, allowed=compare.LIMITS[options.dtype])
+                record = _verified(target, device, artifact, program, reference, compare.LIMITS[options.dtype])
             except VerificationError as error:
                 _keep(scratch, options.keep_failed)
                 progress(f"{target.name}: looking for the first tensor that is off")
@@ -251,13 +249,28 @@ def _verified_beside(
         return verify.skipped()
     device, artifact = _device(fallback.target, built, fallback.program, model, scratch, options, "always")
     progress(f"{built.target}: verifying the CPU version ({device.how})")
-    macs = sum(call.step.macs for call in fallback.program.calls)
-    count = verify.emulated_inputs(macs) if isinstance(device, Emulator) else verify.NATIVE_INPUTS
     try:
-        return verify.verify(artifact, device, reference, count=count)
+        return _verified(fallback.target, device, artifact, fallback.program, reference)
     except VerificationError:
         _keep(scratch, options.keep_failed)
         raise
+
+
+def _verified(
+    target: Target, device: Device, artifact: Artifact, program: Program, reference: Reference, allowed: float = compare.ALLOWED
+) -> Verification:  # fmt: skip
+    macs = sum(call.step.macs for call in program.calls)
+    count = verify.emulated_inputs(macs) if isinstance(device, Emulator) else verify.NATIVE_INPUTS
+    try:
+        return verify.verify(artifact, device, reference, count=count, allowed=allowed)
+    except DeviceError as error:
+        if not target.is_device or device.how != "host-build":
+            raise
+        here = why_no_cuda(target) if target.kind == "cuda" else "it is for another machine"
+        raise DeviceError(
+            f"the artifact for target {target.name} was not run: {here}, and as OpenCL its kernels do not run either: {error}; "
+            "--no-verify compiles it unproven"
+        ) from error
 
 
 def scheduled_for(program: Program, target: Target, model: Model, options: Options, progress: Progress) -> Program:
@@ -341,13 +354,16 @@ def _device(
     target: Target, built: Artifact, program: Program, model: Model, scratch: Path, options: Options, fallback: str = "never"
 ) -> tuple[Device, Artifact]:
     """What runs the artifact here, and the artifact that it runs: the same program built for this machine where there
-    is nothing that runs the other one, as there is for no other machine's GPU. ``fallback`` says which version of it runs."""
+    is nothing that runs the other one, as there is for no other machine's GPU. ``fallback`` says which version of it runs. What is
+    not verified is not built anew."""
     threads = options.threads or min(target.cores, len(os.sched_getaffinity(0)))
     if not target.emulator and not (target.kind == "cuda" and why_no_cuda(target)):
         return LocalDevice(threads=threads, fallback=fallback), built
     if not target.is_device and not emulator.why_absent(target):
         runner = None if emulator.why_no_runner(target) else toolchain.link_runner(target)
         return Emulator(target=target, runner=runner, fallback=fallback), built
+    if not options.verify:
+        return LocalDevice(threads=threads, how="host-build"), built
     host = targets.load("opencl" if target.is_device else "native")
     here = scratch / f"host-{host.name}"
     here.mkdir()
@@ -358,7 +374,7 @@ def _why_not_measured(device: Device, options: Options) -> str:
     if isinstance(device, Emulator):
         return EMULATED
     if device.how == "host-build":
-        return HOST_BUILD
+        return HOST_BUILD if options.verify else NOT_RUN
     return "" if options.measure else "--no-measure"
 
 

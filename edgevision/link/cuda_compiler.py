@@ -33,6 +33,16 @@ class Kernels:
     version: tuple[int, int]
 
 
+def described() -> str:
+    """Its version and the GPUs it knows: "12.6, for compute capabilities 5.0 to 9.0".
+
+    Raises: ToolchainError without NVRTC.
+    """
+    nvrtc = library()
+    known = [f"{number // 10}.{number % 10}" for number in _architectures(nvrtc)]
+    return f"{dotted(_version(nvrtc))}, for compute capabilities {known[0]} to {known[-1]}"
+
+
 def compile_kernels(text: str, compute_capability: str) -> Kernels:
     """``text`` for a GPU of ``compute_capability``, "8.7".
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from edgevision import doctor, host
 from edgevision.cli.doctor import doctor as command
 from edgevision.errors import ToolchainError
+from edgevision.link import cuda_compiler
 
 
 @pytest.fixture
@@ -24,6 +25,8 @@ def bare_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "why_no_runner", lambda target: f"no C library for {target.arch}")
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("EDGEVISION_ZIG", "absent")
+    cuda_compiler.library.cache_clear()
+    monkeypatch.setenv("EDGEVISION_NVRTC", "absent")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("ZIG_GLOBAL_CACHE_DIR", raising=False)
     monkeypatch.setattr(host, "arch", lambda: "riscv64")
@@ -40,6 +43,7 @@ def test_this_machine_has_what_the_tests_run_on():
         assert found(name).found, name
     assert found("zig").detail.startswith("0.")
     assert found("apache-tvm").detail == metadata.version("apache-tvm")
+    assert found("NVRTC").detail == "12.6, for compute capabilities 5.0 to 9.0"
 
 
 def test_everything_that_can_be_missing_is_said_to_be_with_its_cost_and_remedy(bare_machine):
@@ -56,6 +60,7 @@ def test_everything_that_can_be_missing_is_said_to_be_with_its_cost_and_remedy(b
         "qemu-arm-static",
         "C library for arm",
         "adb",
+        "NVRTC",
     } < missing
     for each in findings:
         assert each.detail

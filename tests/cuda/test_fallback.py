@@ -138,12 +138,11 @@ def test_without_a_driver_the_cpu_answers(both, program, no_driver, scores, tmp_
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
-    """What the command makes: library, manifest and bench."""
+    """What `compile --no-verify` makes: library, manifest and bench."""
     folder = tmp_path_factory.mktemp("compiled")
     onnx.save(networks.tiny(), folder / "tiny.onnx")
     np.save(folder / "image.npy", IMAGE)
-    options = Options(output=folder, verify=False, measure=False, cpu_fallback=True)
-    return compile_model(folder / "tiny.onnx", ("cuda-sm90",), options).outcomes[0].artifact
+    return compile_model(folder / "tiny.onnx", ("cuda-sm90",), Options(output=folder, verify=False, cpu_fallback=True)).outcomes[0]
 
 
 def edgevision(*words, **environment):
@@ -156,19 +155,20 @@ NO_DEVICE = "CUDA's driver is here, but offers no device: CUDA_ERROR_NO_DEVICE (
 
 @pytest.mark.parametrize("words", [["run", "-i", "image.npy"], ["bench", "--seconds", "0.1"]], ids=["run", "bench"])
 def test_commands_on_a_machine_without_a_gpu(words, compiled, program, monkeypatch):
-    monkeypatch.chdir(compiled.path.parent)
+    library = compiled.artifact.path
+    monkeypatch.chdir(library.parent)
     elsewhere = {"LD_LIBRARY_PATH": str(program("cuda-sm90").parent), "EV_FAKE_CUDA_DEVICES": ""}
-    refused = edgevision(words[0], compiled.path.name, *words[1:], **elsewhere)
+    refused = edgevision(words[0], library.name, *words[1:], **elsewhere)
     assert (refused.returncode, refused.stdout) == (4, "")
     assert refused.stderr.startswith("edgevision: ") and NO_DEVICE in refused.stderr
     assert "Traceback" not in refused.stderr
-    done = edgevision(words[0], compiled.path.name, *words[1:], "--fallback", "if-needed", **elsewhere)
+    done = edgevision(words[0], library.name, *words[1:], "--fallback", "if-needed", **elsewhere)
     assert done.returncode == 0, done.stderr
     assert NO_DEVICE in done.stdout + done.stderr
 
 
 def test_the_manifest_tells_both(compiled):
-    described = json.loads(compiled.manifest.read_text())
+    described = json.loads(compiled.artifact.manifest.read_text())
     assert (described["processor"], described["fallback"]["target"]) == ("gpu", "x86_64")
     assert described["versions"]["nvrtc"] == "12.6"
     assert described["verification"]["how"] == described["fallback"]["verification"]["how"] == "skipped"

@@ -49,7 +49,8 @@ static int refused(const ev_cuda *cuda, char *log, CUresult status, ev_error *er
     while (*log == '\n' || *log == '\r' || *log == ' ') log++;
     while (log[length] && log[length] != '\n' && log[length] != '\r' && length < SHOWN) length++;
     log[length] = 0;
-    return ev_cuda_failed(cuda, error, ev_cuda_kind_of(status), "the driver refused the kernels: ", log, status);
+    return ev_cuda_failed(cuda, error, ev_cuda_kind_of(status), length ? "the driver refused the kernels: " : "the driver refused the kernels",
+                          log, status);
 }
 
 int ev_cuda_load(const ev_cuda *cuda, const ev_cuda_device *device, CUmodule *module, ev_error *error) {

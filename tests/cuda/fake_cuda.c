@@ -22,6 +22,7 @@ typedef uint64_t pointer;
 
 enum { CONTEXT, MODULE, FUNCTION, STREAM, MEMORY, HOST, EVENT, GRAPH, EXEC, KINDS };
 static const char *const NAMES[] = {"contexts", "modules", "functions", "streams", "buffers", "pinned", "events", "graphs", "execs"};
+enum { INVALID_IMAGE = 200 };
 enum { MAGIC = 0x0C0DA0DA, ALIGNMENT = 256, MOST_ARGUMENTS = 64, MOST_DEVICES = 4, MOST_BLOCKS = 4096, MOST_NESTED = 8 };
 
 typedef void (*cpu_kernel)(unsigned groups, unsigned size, void *const *arguments);
@@ -41,7 +42,7 @@ typedef struct object {
     uint32_t magic;
     int kind;
     bool released, capturing;
-    struct object *parent;
+    struct object *parent, *functions; /* the functions of a MODULE, each with the one before it */
     unsigned char *memory; /* of MEMORY and HOST */
     size_t bytes;
     const char *image; /* of a MODULE */
@@ -119,7 +120,7 @@ static object *make(int kind, object *parent) {
     return o;
 }
 
-/* The object itself stays: a use after its release is noticed. */
+/* The object itself stays, so that a use after its release is noticed, unless $EV_FAKE_FREES is there. */
 static void drop(object *o) {
     o->released = true;
     free(o->memory);
@@ -127,6 +128,9 @@ static void drop(object *o) {
     free(o->nodes);
     o->nodes = NULL;
     freed[o->kind]++;
+    if (!getenv("EV_FAKE_FREES")) return;
+    for (object *f = o->functions, *before; f; f = before) before = f->functions, free(f);
+    free(o);
 }
 
 static object *block_of(const void *address, int kind, size_t bytes) {
@@ -239,8 +243,9 @@ EXPORT int cuDevicePrimaryCtxRetain(object **into, int device) {
 EXPORT int cuDevicePrimaryCtxRelease_v2(int device) {
     EXPECT(capability(device) >= 0 && retained > 0);
     pthread_mutex_lock(&lock);
-    if (--retained == 0) context->released = true;
     freed[CONTEXT]++;
+    if (--retained == 0) context->released = true;
+    if (retained == 0 && getenv("EV_FAKE_FREES")) free(context);
     pthread_mutex_unlock(&lock);
     return failing(__func__);
 }
@@ -280,10 +285,11 @@ EXPORT int cuModuleLoadDataEx(object **module, const char *image, unsigned count
     if (code) return code;
     if (!memcmp(image, ELFMAG, SELFMAG)) {
         const Elf64_Ehdr *header = (const void *)image;
-        EXPECT((uintptr_t)image % 8 == 0 && header->e_machine == EM_CUDA);
+        EXPECT((uintptr_t)image % 8 == 0);
+        if (header->e_machine != EM_CUDA) return INVALID_IMAGE;
         EXPECT((int)(header->e_flags & 0xFF) == capability(0)); /* a cubin is for one compute capability alone */
-    } else {
-        EXPECT(strstr(image, ".version") && strstr(image, ".address_size 64"));
+    } else if (!strstr(image, ".version") || !strstr(image, ".address_size 64")) {
+        return INVALID_IMAGE;
     }
     *module = make(MODULE, NULL);
     (*module)->image = image;
@@ -323,6 +329,8 @@ EXPORT int cuModuleGetFunction(object **function, object *module, const char *na
     FAIL_IF_ASKED();
     object *m = live(module, MODULE);
     object *f = make(FUNCTION, m);
+    f->functions = m->functions;
+    m->functions = f;
     freed[FUNCTION]++; /* it goes with its module */
     EXPECT(strlen(name) < sizeof f->name - 8);
     strcpy(f->name, name);

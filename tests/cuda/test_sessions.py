@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ from edgevision.link.cuda import RUNTIME
 from edgevision.link.toolchain import NATIVE
 from edgevision.measure import verify
 from edgevision.measure.local import LocalDevice
-from tests.opencl.test_sessions import counted
+from tests.opencl.test_sessions import counted, grown
 
 REFUSED = {
     "cuDriverGetVersion": (6, "the driver does not tell its version"),
@@ -28,7 +29,7 @@ REFUSED = {
     "cuDevicePrimaryCtxRetain": (6, "no context on the device"),
     "cuCtxPushCurrent_v2": (6, "the context is lost"),
     "cuStreamCreate": (6, "no stream"),
-    "cuModuleLoadDataEx": (6, "the driver refused the kernels: "),
+    "cuModuleLoadDataEx": (6, "the driver refused the kernels: CUDA_ERROR_LAUNCH_FAILED (719)"),
     "cuMemAlloc_v2": (6, "no memory for activations"),
     "cuMemHostAlloc": (6, "no pinned memory for inputs and outputs"),
     "cuMemcpyHtoDAsync_v2": (6, "the device did not take the weights"),
@@ -52,6 +53,18 @@ PIECE_BY_PIECE = {
 """Of a timed run of `tiny`, which is queued without a graph; capturing the graph made the calls before."""
 
 
+def with_another_runtime(pieces: Path, folder: Path, before: str, after: str) -> Path:
+    """The library of ``pieces`` with ``after`` in the place of ``before`` in cuda_session.c."""
+    source = (NATIVE / "cuda_session.c").read_text()
+    assert source.count(before) == 1
+    (folder / "cuda_session.c").write_text(source.replace(before, after))
+    others = [NATIVE / part for part in (*RUNTIME, "entry.c") if part != "cuda_session.c"]
+    made = sorted(pieces.rglob("*.c")) + sorted(pieces.rglob("*.s"))
+    words = ["cc", "-shared", "-fPIC", "-O1", "-w", "-fno-sanitize=all", f"-I{NATIVE}", folder / "cuda_session.c", *others, *made]
+    zig.run([*words, "-ldl", "-o", folder / "broken.so"], purpose="building a broken runtime", scratch=folder / "zig")
+    return folder / "broken.so"
+
+
 def nothing_is_left(stderr: str) -> bool:
     return all(made == freed for made, freed in counted(stderr).values())
 
@@ -65,6 +78,19 @@ def test_a_hundred_sessions_leave_no_object(built, on_fake):
     assert found["buffers"] == (200, 200)
     assert found["events"] == (0, 0)
     assert "graph launches: 100\n" in done.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("profile",)], ids=["plain", "timed"])
+def test_a_session_gives_back_every_byte(words, built, on_fake):
+    """Of a thousand sessions; the C library keeps some freed pieces of each size, which thirty sessions use up."""
+    done = on_fake(built("tiny").library, 1000, *words, EV_SETTLE="30", EV_FAKE_FREES="1")
+    assert done.returncode == 0, done.stderr
+    assert grown(done.stdout)[1] < 1000
+
+
+def test_a_session_that_is_kept_is_noticed(built, on_fake, tmp_path):
+    library = with_another_runtime(built("tiny").pieces, tmp_path, "    free(session);\n}\n\n/* --- running", "}\n\n/* --- running")
+    assert grown(on_fake(library, 100, EV_SETTLE="30", EV_FAKE_FREES="1").stdout)[1] > 10_000
 
 
 def test_a_timed_run_has_an_event_around_every_step(built, on_fake):
@@ -128,6 +154,17 @@ def test_events_that_cannot_be_made(built, on_fake):
 def test_the_drivers_own_words_on_kernels_it_refuses(built, on_fake):
     done = on_fake(built("tiny").library, 1, fails="cuModuleLoadDataEx:1:209")
     assert done.stdout == "create: 6: the driver refused the kernels: ptxas fatal: no such thing: CUDA error (209)\n"
+
+
+@pytest.mark.parametrize(("form", "begins", "device"), [("cubin", b"\x7fELF", "9.0"), ("ptx", b".version", "10.0")])
+def test_kernels_that_are_rubbish(form, begins, device, built, on_fake, tmp_path):
+    content, kernels = built("tiny").library.read_bytes(), (built("tiny").pieces / f"kernels.{form}").read_bytes()
+    assert content.count(kernels) == 1
+    rubbish = kernels.replace(begins, bytes(reversed(begins)), 1)
+    (tmp_path / "tiny.so").write_bytes(content.replace(kernels, rubbish))
+    done = on_fake(tmp_path / "tiny.so", 1, EV_FAKE_CUDA_DEVICES=device)
+    assert done.stdout == "create: 6: the driver refused the kernels: CUDA error (200)\n"
+    assert nothing_is_left(done.stderr)
 
 
 DEVICES = {
@@ -198,15 +235,7 @@ BROKEN = {
 def test_the_fake_driver_notices_leaks_and_misuse(fault, built, on_fake, tmp_path):
     """The checker is checked: with runtimes that forget something."""
     before, after, told = BROKEN[fault]
-    source = (NATIVE / "cuda_session.c").read_text()
-    assert source.count(before) == 1
-    (tmp_path / "cuda_session.c").write_text(source.replace(before, after))
-    pieces = built("tiny").pieces
-    others = [NATIVE / part for part in (*RUNTIME, "entry.c") if part != "cuda_session.c"]
-    made = sorted(pieces.rglob("*.c")) + sorted(pieces.rglob("*.s"))
-    words = ["cc", "-shared", "-fPIC", "-O1", "-w", "-fno-sanitize=all", f"-I{NATIVE}", tmp_path / "cuda_session.c", *others, *made]
-    zig.run([*words, "-ldl", "-o", tmp_path / "broken.so"], purpose="building a broken runtime", scratch=tmp_path / "zig")
-    done = on_fake(tmp_path / "broken.so", 1)
+    done = on_fake(with_another_runtime(built("tiny").pieces, tmp_path, before, after), 1)
     assert told in done.stderr
     assert done.returncode == 70 or not nothing_is_left(done.stderr)
 

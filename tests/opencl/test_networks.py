@@ -1,4 +1,4 @@
-"""Whole networks on the OpenCL device: the zoo's and the trained ones agree with onnxruntime to 1e-4."""
+"""Whole networks on the OpenCL device: the zoo's, the trained and the largest ones agree with onnxruntime to 1e-4."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgevision.pipeline import Options, compile_model
+from tests import graphs
 from tests.graphs.trained import NotObtainableError
 from tests.parity.subjects import LARGE, SMALL, Subject
 
@@ -15,7 +16,11 @@ QUICK = ("trained: blazeface-front",)
 
 CASES = [
     *(pytest.param(s, id=s.name, marks=() if s.name in QUICK else pytest.mark.large) for s in SMALL),
-    *(pytest.param(s, id=s.name, marks=pytest.mark.large) for s in LARGE if not s.name.startswith("timm")),
+    *(
+        pytest.param(s, id=s.name, marks=pytest.mark.large)
+        for s in LARGE
+        if not s.name.startswith("timm") or s.name.endswith(graphs.LARGE)
+    ),
 ]
 
 

@@ -44,5 +44,9 @@ SMALL = (
 LARGE = (
     *(_zoo(name) for name in LARGE_ZOO),
     *(_graph(name) for name in graphs.NETWORKS),
-    _trained("ppocr-detector"),
+    Subject(
+        name="trained: ppocr-detector",
+        path=lambda: trained.text_detector_logits(trained.cache_folder()),
+        input_shapes=parse_input_shapes((trained.ONNX_MODELS["ppocr-detector"][1],)),
+    ),
 )

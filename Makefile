@@ -17,7 +17,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 EMULATION := qemu-user-static libc6-arm64-cross
 TESTING := $(EMULATION) libc6-armhf-cross gcc libc6-dev cmake qemu-user llvm-19 pocl-opencl-icd ocl-icd-libopencl1 \
-	openssh-client openssh-server adb busybox mksh chromium
+	mesa-vulkan-drivers openssh-client openssh-server adb busybox mksh chromium
 
 .PHONY: help demo test test-all check bench bench-prune clean emulation testing
 

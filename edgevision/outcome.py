@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgevision.artifact import Artifact, Step
 from edgevision.latency import Latency, Verification
@@ -20,8 +21,8 @@ class Outcome:
     """The artifact with its verification and, where it could be measured, its latency.
 
     ``fallback_verification`` is that of the CPU version in a GPU's artifact, ``side_by_side`` compares the two where that was
-    asked for. ``not_measured`` says why there is no latency;
-    ``build_s`` is wall time from the lowered program to the linked artifact, in seconds.
+    asked for. ``sources`` are the kernels in other languages, with their weights and launch plans. ``not_measured`` says why there
+    is no latency; ``build_s`` is wall time from the lowered program to the linked artifact, in seconds.
     """
 
     target: Target
@@ -30,6 +31,7 @@ class Outcome:
     fallback_verification: Verification | None = None
     latency: Latency | None = None
     side_by_side: SideBySide | None = None
+    sources: tuple[Path, ...] = ()
     not_measured: str = ""
     build_s: float = 0.0
 

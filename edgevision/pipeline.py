@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import onnx
 
-from edgevision import ingest
+from edgevision import emission, ingest, placement
 from edgevision import target as targets
 from edgevision.artifact import Artifact
 from edgevision.divergence import explain
-from edgevision.errors import CpuOnlyError, DeviceError, DeviceOnlyError, InputError, OutputFolderError, VerificationError
+from edgevision.errors import CpuOnlyError, DeviceError, DeviceOnlyError, InputError, VerificationError
 from edgevision.latency import Verification
 from edgevision.link import package, toolchain
 from edgevision.link.package import Version
@@ -68,7 +66,8 @@ class Options:
     """How to compile. ``threads``: 0 takes as many as the target has cores and this machine offers. ``tuning_logs`` are
     looked through before the shipped ones, ``tune`` is a number of trials that are made first and go into its first
     folder. ``cpu_fallback`` puts a version for the target's host into a GPU's artifact, and ``compare_cpu`` does so too and times
-    the two in turn. ``dtype``: "float16" stores weights and activations in half precision, on GPUs (see `schedule.gpu.half`)."""
+    the two in turn. ``dtype``: "float16" stores weights and activations in half precision, on GPUs (see `schedule.gpu.half`).
+    ``emit_source``: languages in which a GPU's kernels are written too (see `link.emit_source`)."""
 
     output: Path | None = None
     input_shapes: Mapping[str, tuple[int, ...]] | None = None
@@ -87,6 +86,7 @@ class Options:
     dtype: str = "float32"
     cpu_fallback: bool = False
     compare_cpu: bool = False
+    emit_source: Sequence[str] = ()
     verify: bool = True
     measure: bool = True
     threads: int = 0
@@ -123,10 +123,11 @@ def compile_model(
     hosts = [_host(target, options) for target in chosen]
     for target in chosen:
         toolchain.check_cpu(target)
+        emission.check(options.emit_source, target)
     progress("reading the model")
     model = read(source, options)
     check(model)
-    places = [_place(model, t, options, alone=len(chosen) == 1) for t in chosen]
+    places = [placement.place(options.output, model.name, t.name, alone=len(chosen) == 1) for t in chosen]
     reference = Reference.of(model, dtype=options.dtype)
     progress("lowering")
     with _libraries_built(chosen):
@@ -188,30 +189,18 @@ def _reparameterized(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[Cha
     return result.proto, result.changes
 
 
-def _place(model: Model, target: Target, options: Options, *, alone: bool) -> Path:
-    """The folder that receives the artifact; made here, so that an unwritable one costs no compile."""
-    base = options.output or Path("build")
-    folder = base if options.output and alone else base / f"{model.name}.{target.name}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OutputFolderError(folder, error.strerror or str(error)) from error
-    return folder
-
-
 def _compile_for(
     target: Target, host: Target | None, model: Model, program: Program, reference: Reference, place: Path, options: Options,
     progress: Progress,
 ) -> Outcome:  # fmt: skip
     started = time.monotonic()
-    with _scratch(place) as scratch:
+    with placement.scratch(place) as scratch:
         progress(f"{target.name}: scheduling")
         scheduled = scheduled_for(program, target, model, options, progress)
         fallback = Version(program=scheduled_for(program, host, model, options, progress), target=host) if host else None
         progress(f"{target.name}: compiling and linking")
         built = _link(scheduled, target, model, scratch, options, fallback)
+        sources = emission.write(options.emit_source, scheduled, target, model, built.path.parent)
         build_s = time.monotonic() - started
         device, artifact = _device(target, built, scheduled, model, scratch, options)
         if options.verify:
@@ -219,7 +208,7 @@ def _compile_for(
             try:
                 record = _verified(target, device, artifact, program, reference, compare.LIMITS[options.dtype])
             except VerificationError as error:
-                _keep(scratch, options.keep_failed)
+                placement.keep(scratch, options.keep_failed)
                 progress(f"{target.name}: looking for the first tensor that is off")
                 raise explain(error, model, reference, scheduled) from None
         else:
@@ -234,10 +223,10 @@ def _compile_for(
             if options.compare_cpu:
                 progress(f"{target.name}: measuring CPU and GPU in turn")
                 compared = compared_here(built, inputs, device)
-        final = _publish(built, place)
+        final, published = placement.publish(built, sources, place)
     return Outcome(
         target=target, artifact=final, verification=record, fallback_verification=beside, latency=latency,
-        side_by_side=compared, not_measured=reason, build_s=build_s,
+        side_by_side=compared, sources=published, not_measured=reason, build_s=build_s,
     )  # fmt: skip
 
 
@@ -252,7 +241,7 @@ def _verified_beside(
     try:
         return _verified(fallback.target, device, artifact, fallback.program, reference)
     except VerificationError:
-        _keep(scratch, options.keep_failed)
+        placement.keep(scratch, options.keep_failed)
         raise
 
 
@@ -332,13 +321,6 @@ def tune_model(
     return tuner.tune_program(program, target, _log_folder(options), settings, report, model.name, told)
 
 
-@contextmanager
-def _scratch(place: Path) -> Iterator[Path]:
-    """A folder on the same file system as ``place``, so that finished files can be renamed into it."""
-    with tempfile.TemporaryDirectory(prefix=".edgevision-", dir=place) as name:
-        yield Path(name)
-
-
 def _link(
     program: Program, target: Target, model: Model, scratch: Path, options: Options, fallback: Version | None = None
 ) -> Artifact:  # fmt: skip
@@ -376,18 +358,3 @@ def _why_not_measured(device: Device, options: Options) -> str:
     if device.how == "host-build":
         return HOST_BUILD if options.verify else NOT_RUN
     return "" if options.measure else "--no-measure"
-
-
-def _keep(scratch: Path, folder: Path | None) -> None:
-    if folder is not None:
-        shutil.copytree(scratch, folder, dirs_exist_ok=True)
-
-
-def _publish(built: Artifact, place: Path) -> Artifact:
-    """Rename the finished files into place, the manifest last: with it, the set is complete."""
-    moved: dict[str, Any] = {}
-    for field in ("path", "header", "bench", "model", "manifest"):
-        source: Path = getattr(built, field)
-        moved[field] = place / source.name
-        source.replace(moved[field])
-    return replace(built, **moved)

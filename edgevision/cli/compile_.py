@@ -53,6 +53,8 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
               help="Put a version for the host's CPU beside a GPU's, for where the GPU is missing or lost.")  # fmt: skip
 @click.option("--compare-cpu", is_flag=True,
               help="Time a GPU beside the CPU, operator by operator; the artifact gets the CPU version too.")  # fmt: skip
+@click.option("--emit-source", "languages", multiple=True, type=click.Choice(["metal", "webgpu"]),
+              help="Write a GPU's kernels, their weights and the launch plan in this language too; not run here.")  # fmt: skip
 @click.option("--no-verify", is_flag=True, help="Do not run the artifact against onnxruntime; the manifest records it.")
 @click.option("--no-measure", is_flag=True, help="Do not time the artifact.")
 @click.option("--profile", is_flag=True, help="Print the longest operators too.")
@@ -89,6 +91,7 @@ def compile_(source: str, names: tuple[str, ...], as_json: bool, quiet: bool, pr
         tune=given["tune"] or 0,
         cpu_fallback=given["with_cpu_fallback"],
         compare_cpu=given["compare_cpu"],
+        emit_source=tuple(dict.fromkeys(given["languages"])),
         verify=not given["no_verify"],
         measure=not given["no_measure"],
         dtype=given["dtype"],
@@ -174,4 +177,5 @@ def _print(result: Compilation, *, as_json: bool, profile: bool) -> None:
             console.print(table.profile_table(outcome.artifact, outcome.latency))
         if outcome.side_by_side:
             console.print(side_by_side.view(outcome.side_by_side))
-        click.echo(outcome.artifact.path)
+        for path in (outcome.artifact.path, *outcome.sources):
+            click.echo(path)

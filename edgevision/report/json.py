@@ -197,6 +197,7 @@ def _outcome(outcome: Outcome) -> Json:
         "verification": verification(outcome.verification),
         "latency": None if outcome.latency is None else latency(outcome.latency),
         "side_by_side": None if outcome.side_by_side is None else side_by_side(outcome.side_by_side),
+        "sources": [str(path) for path in outcome.sources],
         "not_measured": outcome.not_measured,
     }
 

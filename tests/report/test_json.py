@@ -23,7 +23,7 @@ def test_the_schema_is_one() -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     assert {entry["$ref"].rpartition("/")[2] for entry in schema["oneOf"]} == {
         "compile", "manifest", "inspection", "evaluation", "benchmark", "pruning", "finetuning", "widths", "cost",
-        "check", "baseline", "tuning", "tuning_logs", "devices", "probes", "benchmarks",
+        "check", "baseline", "tuning", "tuning_logs", "devices", "probes", "benchmarks", "launch_plan",
     }  # fmt: skip
 
 

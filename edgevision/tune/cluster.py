@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +19,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from edgevision.errors import DeviceError, UnsupportedError
+from edgevision.measure import bounded_call
 from edgevision.measure.transport import LostDeviceError
 from edgevision.target import Target
 from edgevision.tune.builder import LIMIT_S, CandidateError
@@ -27,6 +30,10 @@ from edgevision.tune.trial import Trial, Verdict
 START_S = 120.0
 """Until a new worker answers; one imports edgevision, which takes seconds on a busy machine."""
 ANSWER_S = 60.0
+KNOCK_S = 30.0
+"""Ray's own command line starts within this time on a busy machine."""
+MOST_BYTES = 1 << 20
+ADDRESS = re.compile(r"[\w.-]+:\d+|\[[\da-fA-F:]+\]:\d+")
 LEAVING_S = 5.0
 MOST_RUNS = 3
 """Workers that die while they compile the same candidate; then it is left out."""
@@ -44,7 +51,9 @@ class ClusterError(DeviceError):
 
     def __init__(self, address: str, cause: str) -> None:
         self.address, self.cause = address, cause
-        super().__init__(f"Ray cluster {address}: {cause}; `ray status` says what it consists of, `--ray local` needs none")
+        super().__init__(
+            f"Ray cluster {address}: {cause}; `ray status` says what it consists of, and `--ray local` begins one on this machine"
+        )
 
 
 @contextmanager
@@ -59,6 +68,7 @@ def connected(address: str) -> Iterator[Any]:
         import ray.util.scheduling_strategies
     except ImportError as error:
         raise NoRayError from error
+    _knock(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -67,6 +77,16 @@ def connected(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """`ray.init` waits for minutes, or without end, for what does not answer. Raises: ClusterError."""
+    if not ADDRESS.fullmatch(address):
+        return
+    ask = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--skip-version-check", "--address", address]
+    asked = bounded_call.call(ask, timeout_s=KNOCK_S, most_bytes=MOST_BYTES)
+    if asked.ended or asked.status:
+        raise ClusterError(address, f"nothing that is Ray answers there within {KNOCK_S:.0f} s")
 
 
 class _Actor:

@@ -67,7 +67,8 @@ class RpcDevice(StepwiseDevice):
         super().hold(incumbent, limit_s)
 
     def reach(self) -> None:
-        """A server that is free. Raises: LostDeviceError."""
+        """A server that is free, which holds nothing yet. Raises: LostDeviceError."""
+        self._held = ""
         try:
             super()._ask("hello", REACH_S)
         except ChildHungError:
@@ -87,7 +88,7 @@ class RpcDevice(StepwiseDevice):
             raise
 
     def _lost(self, cause: str) -> LostDeviceError:
-        then = "TVM's server ends when a kernel crashes: see that it runs, in a loop that starts it again"
+        then = "TVM's server serves no more after a kernel crashed in it: see that it is started again, as docs/tune.md shows"
         return LostDeviceError(self.name, "measuring by RPC", cause, then)
 
 

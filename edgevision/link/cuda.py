@@ -17,7 +17,7 @@ RUNTIME = ("cuda_session.c", "cuda_module.c", "cuda.c")
 def device_code(program: Program, target: Target, folder: Path) -> DeviceCode:
     """Write the kernels into ``folder``, as text too: kernels.cu.
 
-    Raises: ToolchainError without NVRTC; UnsupportedError for half precision.
+    Raises: ToolchainError without NVRTC; UnsupportedError for types that only NVIDIA's header files know.
     """
     text, launches = device_source(program, target.compute_capability)
     made = cuda_compiler.compile_kernels(text, target.compute_capability)

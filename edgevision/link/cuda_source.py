@@ -35,6 +35,25 @@ typedef unsigned int uint;
 """
 """What TVM's own preamble takes from header files that NVRTC's package lacks."""
 
+HALF = """\
+struct half {
+  unsigned short bits;
+  half() = default;
+  __device__ __forceinline__ half(float value) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value)); }
+  __device__ __forceinline__ operator float() const {
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+    return value;
+  }
+};
+struct alignas(4) half2 { half x, y; };
+struct alignas(8) half4 { half x, y, z, w; };
+__device__ __forceinline__ half2 make_half2(half x, half y) { return {x, y}; }
+__device__ __forceinline__ half4 make_half4(half x, half y, half z, half w) { return {x, y, z, w}; }
+
+"""
+"""What NVIDIA's header file has of half precision as far as it is used: a type in memory that is computed with as float."""
+
 _ANY_ALIGNMENT = """\
 template <typename T, typename V> __device__ __forceinline__ void store_2(T *to, V value) {
   if ((uint64_t)to % sizeof(V) == 0) { *(V *)to = value; return; }
@@ -57,7 +76,7 @@ _IMPRECISE = ("expf", "exp10f", "logf", "log2f", "log10f", "sinf", "cosf", "tanf
 def device_source(program: Program, compute_capability: str) -> tuple[str, dict[str, Launch]]:
     """The CUDA C text of all functions, and the launch of each.
 
-    Raises: UnsupportedError for half precision.
+    Raises: UnsupportedError for types that only NVIDIA's header files know.
     """
     device = tvm.target.Target({"kind": "cuda", "arch": f"sm_{compute_capability.replace('.', '')}"})
     functions, launches = kernels(program, device)
@@ -66,7 +85,8 @@ def device_source(program: Program, compute_capability: str) -> tuple[str, dict[
     for func in functions.functions.values():
         if not _stores_are_aligned(func):
             text = _with_stores_anywhere(text, str(func.attrs["global_symbol"]))
-    return _PREAMBLE + (_ANY_ALIGNMENT if "store_" in text else "") + text, launches
+    types = HALF if re.search(r"\bhalf[24]?\b", text) else ""
+    return _PREAMBLE + types + (_ANY_ALIGNMENT if "store_" in text else "") + text, launches
 
 
 def _stores_are_aligned(func: tirx.PrimFunc) -> bool:
@@ -100,6 +120,6 @@ def _tidied(text: str) -> str:
     if start < 0:
         return ""
     text = re.sub(r'^extern "C" __global__ void [^{]*;\n', "", text[start:], flags=re.MULTILINE)
-    if found := re.search(r"\b(half|half2|__half|nv_bfloat16)\b", text):
+    if found := re.search(r"\b(half\d*[135-9]|__half\w*|nv_bfloat16\w*)\b", text):
         raise UnsupportedError(f"a kernel for CUDA computes with {found[0]}; compile in float32")
     return re.sub(rf"\b__({'|'.join(_IMPRECISE)})\(", r"\1(", text)

@@ -30,6 +30,14 @@ VECTOR2(unsigned char, uchar2) VECTOR4(unsigned char, uchar4)
 VECTOR2(long long, longlong2) VECTOR4(long long, longlong4)
 VECTOR2(double, double2) VECTOR4(double, double4)
 
+struct half {
+    _Float16 bits;
+    half() = default;
+    half(float value) : bits(value) {}
+    operator float() const { return bits; }
+};
+VECTOR2(half, half2) VECTOR4(half, half4)
+
 template <typename A, typename B> static inline auto min(A a, B b) -> decltype(a + b) { return a < b ? a : b; }
 template <typename A, typename B> static inline auto max(A a, B b) -> decltype(a + b) { return a > b ? a : b; }
 static inline float __int_as_float(int bits) { float value; memcpy(&value, &bits, 4); return value; }

@@ -13,10 +13,11 @@ import numpy as np
 
 from edgevision import target
 from edgevision.ingest import read
-from edgevision.link.cuda_source import device_source
+from edgevision.link.cuda_source import HALF, device_source
 from edgevision.link.device_source import Launch
 from edgevision.lower.phases import lower
 from edgevision.program import Program, Value
+from edgevision.schedule.gpu import half
 from edgevision.schedule.gpu.apply import schedule
 from edgevision.tensor import TensorSpec
 from tests.cuda import stand_in
@@ -35,8 +36,13 @@ class Prepared:
     mark: str
 
 
-def prepare(source: Any, mark: str = "", on: target.Target = TARGET) -> Prepared:
-    program = schedule(lower(read(source, simplify=False)), on)
+def prepare(source: Any, mark: str = "", on: target.Target = TARGET, dtype: str = "float32") -> Prepared:
+    lowered = lower(read(source, simplify=False))
+    program = schedule(lowered, on)
+    return of_program(half.store(program, half.tensors(lowered)) if dtype == half.HALF else program, mark, on)
+
+
+def of_program(program: Program, mark: str = "", on: target.Target = TARGET) -> Prepared:
     text, launches = device_source(program, on.compute_capability)
     return Prepared(program=program, text=re.sub(r"\b(\w+_kernel)\(", rf"{mark}\1(", text), launches=launches, mark=mark)
 
@@ -44,7 +50,7 @@ def prepare(source: Any, mark: str = "", on: target.Target = TARGET) -> Prepared
 def build(programs: Sequence[Prepared], folder: Path) -> ctypes.CDLL:
     """One library of the kernels of all ``programs``."""
     starts = [max(p.text.find('extern "C"'), 0) for p in programs]
-    preamble = max((p.text[:start] for p, start in zip(programs, starts, strict=True)), key=len)
+    preamble = max((p.text[:start].replace(HALF, "") for p, start in zip(programs, starts, strict=True)), key=len)
     kernels = (p.text[start:] for p, start in zip(programs, starts, strict=True))
     return ctypes.CDLL(str(stand_in.build(preamble + "".join(kernels), folder)))
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from edgevision.link import zig
+from edgevision.link.cuda_source import HALF
 
 HERE = Path(__file__).parent
 _KERNEL = re.compile(r'^extern "C" __global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\(([^)]*)\) \{$', re.MULTILINE)
@@ -15,6 +16,7 @@ def build(text: str, folder: Path) -> Path:
     """The library of ``text``'s kernels, in ``folder``; each is called through NAME_on_cpu(blocks, threads, pointers)."""
     source, library = folder / "kernels.cpp", folder / "kernels.so"
     kernels = text.replace("__shared__ alignas(64)", "alignas(64) __shared__")  # the order that C++ wants
+    kernels = kernels.replace(HALF, "")  # PTX; cpu_kernels.h has the same type
     source.write_text('#include "cpu_kernels.h"\n' + kernels + _wrappers(text))
     flags = ["-O1", "-ffp-contract=fast", "-march=native", "-fno-sanitize=all", "-w", "-std=c++17", "-fno-exceptions"]
     words = ["c++", "-shared", "-fPIC", *flags, f"-I{HERE}", source, "-o", library]

@@ -67,10 +67,16 @@ def test_functions_are_as_precise_as_elsewhere():
     assert "p[0] = expf(sinf(p[0])) + my__expf(1) + __int_as_float(1);" in cuda_source._tidied(text)
 
 
-def test_half_precision_is_refused():
-    with pytest.raises(UnsupportedError, match="a kernel for CUDA computes with half; compile in float32"):
-        cuda_source._tidied('extern "C" __global__ void f(half *p) {\n  p[0] = p[1];\n}\n')
-    assert "half_way" in cuda_source._tidied('extern "C" __global__ void half_way(float *p) {\n}\n')
+@pytest.mark.parametrize("kind", ["__half", "half8", "nv_bfloat16", "nv_bfloat162"])
+def test_types_of_header_files_are_refused(kind):
+    with pytest.raises(UnsupportedError, match=f"a kernel for CUDA computes with {kind}; compile in float32"):
+        cuda_source._tidied(f'extern "C" __global__ void f({kind} *p) {{\n  p[0] = p[1];\n}}\n')
+
+
+@pytest.mark.parametrize("kind", ["half", "half2", "half4", "half_way"])
+def test_other_types_are_not(kind):
+    text = f'extern "C" __global__ void f({kind} *p) {{\n}}\n'
+    assert cuda_source._tidied(text) == text
 
 
 def test_nothing_but_kernels_is_in_the_text(built):

@@ -17,18 +17,17 @@ from tvm.tirx.script.builder import ir as T  # noqa: N812
 from edgevision.schedule.conv2d_choice import default, filled, flat, full_blocks, pixel_grid, reduction_step, space, takes
 from edgevision.schedule.geometry import Geometry
 from edgevision.schedule.register_tile import (
+    Ahead,
     Buffer,
     Expr,
     Lanes,
     accumulate,
-    accumulator,
+    cleared,
     lanes,
     load,
     loop,
     serial,
     split_index,
-    write,
-    zero,
 )  # fmt: skip
 from edgevision.schedule.scheduled import Scheduled
 from edgevision.schedule.tail import Tail, elementwise_tail, ignores_rows
@@ -93,6 +92,11 @@ class Plan:
     @property
     def reduction(self) -> int:
         return self.geometry.kh * self.geometry.kw * self.geometry.ci
+
+    @property
+    def prefetches(self) -> bool:
+        """While a block's weights meet all pixels, the next block's are asked for."""
+        return self.sweep >= self.units > 1 and self.full > 1
 
     @property
     def group_weights(self) -> int:
@@ -278,19 +282,20 @@ def _tile(
     """One register tile: clear, reduce, finish. ``used`` of its channels exist."""
     g = plan.geometry
     width = sum(v.width for v in vectors)
-    acc = [[accumulator(v.width) for v in vectors] for _ in range(pixels)]
-    for line in acc:
-        for a, v in zip(line, vectors, strict=True):
-            write(a, zero(v.width), v.width)
+    size, turns = plan.reduction * width, plan.reduction // plan.step
+    ahead = Ahead(weights=weights, at=at + size, elements=size, pixels=plan.rows * plan.columns) if plan.prefetches else None
+    acc = cleared(pixels, vectors)
 
     def taps(ky: Expr, kx: Expr) -> None:
         positions = [_position(plan, row, first + p, ky, kx) for p in range(pixels)]
 
         def step(k: Expr) -> None:
+            if ahead:
+                ahead.ask(row * plan.columns + first, pixels, (ky * g.kw + kx) * (g.ci // plan.step) + k, turns)
             base = which * g.ci + k * plan.step
             elements = [T.Bind(load(data, [*p, base], plan.step)) for p in positions]
-            row = at + ((ky * g.kw + kx) * g.ci + k * plan.step) * width
-            accumulate(acc, vectors, elements, plan.step, weights, row, width)
+            place = at + ((ky * g.kw + kx) * g.ci + k * plan.step) * width
+            accumulate(acc, vectors, elements, plan.step, weights, place, width)
 
         def steps(k: Expr) -> None:
             for u in range(plan.unroll):

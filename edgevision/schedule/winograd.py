@@ -20,12 +20,13 @@ from tvm.tirx.script.builder import ir as T  # noqa: N812
 
 from edgevision.schedule.geometry import Geometry
 from edgevision.schedule.register_tile import (
+    Ahead,
     Buffer,
     Expr,
     Lanes,
     accumulate,
-    accumulator,
     broadcast,
+    cleared,
     lanes,
     load,
     loop,
@@ -33,7 +34,6 @@ from edgevision.schedule.register_tile import (
     serial,
     split_index,
     store,
-    write,
     zero,
 )  # fmt: skip
 from edgevision.schedule.scheduled import Scheduled
@@ -268,21 +268,21 @@ def _products(
 ) -> None:  # fmt: skip
     """products[point, t] = data[point, first + t] x weights[point] for ``tiles`` tiles."""
     ci, width = plan.inputs, sum(v.width for v in vectors)
+    turns = ci // plan.step
+    ahead = Ahead(weights=weights, at=at + (point + 1) * (ci * width), elements=ci * width, pixels=tiles)
 
     def tile(start: Expr, count: int) -> None:
-        acc = [[accumulator(v.width) for v in vectors] for _ in range(count)]
-        for line in acc:
-            for a, v in zip(line, vectors, strict=True):
-                write(a, zero(v.width), v.width)
+        acc = cleared(count, vectors)
 
         def steps(k: Expr) -> None:
+            ahead.ask(start, count, k, turns)
             elements = [
                 T.Bind(load(data, [(point * plan.tiles + first + start + p) * ci + k * plan.step], plan.step))
                 for p in range(count)
             ]
             accumulate(acc, vectors, elements, plan.step, weights, at + (point * ci + k * plan.step) * width, width)
 
-        loop(ci // plan.step, steps)
+        loop(turns, steps)
         for p, line in enumerate(acc):
             for a, v in zip(line, vectors, strict=True):
                 place = (point * plan.chunk + start + p) * width + v.offset

@@ -127,4 +127,5 @@ def outcome(case: Case, scheduled: Scheduled, target: Target) -> np.ndarray:
 
 
 def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.abs(actual - expected).max() / np.abs(expected).max())
+    """Of the largest expected value; where all are zero, the absolute error."""
+    return float(np.abs(actual - expected).max() / (np.abs(expected).max() or 1.0))

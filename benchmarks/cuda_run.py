@@ -37,7 +37,7 @@ def main():
         answer = bench(network, network["cases"][0]["inputs"], "--profile", "--warmup", "20")
         result["steps_ms"] = [[step["name"], step["ns"] / 1e6] for step in answer["steps"]]
     results = [result for _, result in tried]
-    told = {"target": index["target"], "gpu": gpu(), "rounds": given.rounds, "networks": results}
+    told = {"target": index["target"], "dtype": index["dtype"], "gpu": gpu(), "rounds": given.rounds, "networks": results}
     (FOLDER / "results.json").write_text(json.dumps(told) + "\n")
     print_table(told, index["allowed"])
     return 0 if all(result["error"] <= index["allowed"] for result in results) else 1
@@ -98,7 +98,8 @@ def gpu():
 
 
 def print_table(told, allowed):
-    print("target {}, GPU {}, {} rounds in turn".format(told["target"], told["gpu"] or "unknown", told["rounds"]))
+    where = told["gpu"] or "unknown"
+    print("target {}, {}, GPU {}, {} rounds in turn".format(told["target"], told["dtype"], where, told["rounds"]))
     print("{:24}{:>10}{:>10}{:>10}{:>10}{:>8}  {}".format("network", "error", "median ms", "p90 ms", "least ms", "runs", ""))
     for result in told["networks"]:
         samples = sorted(result["samples_ms"])

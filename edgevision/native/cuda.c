@@ -7,14 +7,15 @@
 
 #include <dlfcn.h>
 
-/* NVIDIA's driver installs the first on desktops and servers; JetPack and WSL keep it in folders of their own, which are not always
- * in the loader's list. */
+/* NVIDIA's driver installs the first on desktops and servers; JetPack, WSL and some containers keep it in folders of their own, which
+ * are not always in the loader's list. measure/cuda_device.py looks for the same. */
 static const char *const LIBRARIES[] = {
     "libcuda.so.1",
     "libcuda.so",
     "/usr/lib/aarch64-linux-gnu/nvidia/libcuda.so.1",
     "/usr/lib/aarch64-linux-gnu/tegra/libcuda.so.1",
     "/usr/lib/wsl/lib/libcuda.so.1",
+    "/usr/local/nvidia/lib64/libcuda.so.1",
 };
 
 int ev_cuda_failed(const ev_cuda *cuda, ev_error *error, ev_status code, const char *what, const char *which, CUresult status) {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from edgevision.artifact import Artifact
 from edgevision.ingest import read
 from edgevision.link import package, toolchain, zig
 from edgevision.lower.phases import lower
+from edgevision.measure import cuda_device
 from edgevision.measure.reference import Reference
 from edgevision.schedule.apply import schedule as schedule_for_cpu
 from edgevision.schedule.gpu.apply import schedule
@@ -76,11 +76,8 @@ def on_cpu(built: Callable[..., Built], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def no_driver() -> None:
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return
-    pytest.skip("NVIDIA's driver is here")
+    if cuda_device.driver():
+        pytest.skip("NVIDIA's driver is here")
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+
 import onnx
 import pytest
 
 from edgevision import pipeline, target
 from edgevision.errors import DeviceError
 from edgevision.link import package
+from edgevision.link.toolchain import NATIVE
 from edgevision.lower.phases import lower
+from edgevision.measure import cuda_device
 from edgevision.outcome import NOT_RUN
 from tests.opencl import networks
 
@@ -41,6 +48,32 @@ def test_neither_cuda_nor_opencl(built, no_driver):
 def test_what_fails_where_it_belongs_is_told_as_it_is(on, how, built):
     with pytest.raises(DeviceError, match="^there is no OpenCL here$"):
         verified(built, on, how)
+
+
+DEVICES = {
+    "9.0": "",
+    "8.0,12.0": "",
+    "8.0,8.9": "the CUDA devices here have compute capability 8.0, 8.9, not 9.0 or later",
+    "": "no CUDA device here: the driver says there are none",
+}
+
+
+@pytest.mark.parametrize("devices", DEVICES)
+def test_what_the_driver_offers(devices, program):
+    code = (
+        "from edgevision import target\n"
+        "from edgevision.measure.cuda_device import why_absent\n"
+        "print(why_absent(target.load('cuda-sm90')))\n"
+    )
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(program("cuda-sm90").parent), "EV_FAKE_CUDA_DEVICES": devices}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{DEVICES[devices]}\n"
+
+
+def test_the_driver_is_looked_for_where_libraries_do():
+    text = (NATIVE / "cuda.c").read_text()
+    listed = text[text.index("LIBRARIES[] = {") : text.index("};")]
+    assert tuple(re.findall(r'"([^"]+)"', listed)) == cuda_device.LIBRARIES
 
 
 def test_what_is_not_verified_is_linked_once(tmp_path, no_driver, monkeypatch):

@@ -88,6 +88,12 @@ def test_the_verdict(ratio: float) -> None:
     assert said.startswith(RATIOS[ratio]) and said.endswith("No operator takes longer on it.")
 
 
+def test_a_busy_machine_decides_nothing() -> None:
+    said = verdict(side_by_side(compared(steps("conv 1"), steps("conv 2"), quiet=0)))
+    assert said.startswith("Undecided, as other programs ran in every round: the GPU's fastest run took 3 ms, the CPU 2 ms")
+    assert "1 of 1 operators take over 5% longer on it: conv (+1 µs)" in said
+
+
 def test_the_operators_that_speak_against_it_are_named() -> None:
     cpu, gpu = [f"conv{i} 10" for i in range(14)], [f"conv{i} {10 + i}" for i in range(14)]
     said = verdict(side_by_side(compared(steps(*cpu), steps(*gpu))))

@@ -1,4 +1,4 @@
-"""Planes to pixels, and what is left to the generic schedule."""
+"""Planes to pixels, and what is left to others."""
 
 from __future__ import annotations
 
@@ -59,5 +59,5 @@ NEAR_MISSES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("make", NEAR_MISSES.values(), ids=NEAR_MISSES)
-def test_a_near_miss_is_left_to_the_generic_schedule(make: Any) -> None:
-    assert schedule_workload(make().func, NATIVE).schedule == "default:loops"
+def test_a_near_miss_is_left_to_others(make: Any) -> None:
+    assert not schedule_workload(make().func, NATIVE).schedule.startswith("template:interleave")

@@ -27,7 +27,7 @@ from edgevision.schedule.gpu.apply import schedule
 from tests import executor
 from tests.conformance.cases import Case
 from tests.conformance.checks import assert_agrees
-from tests.emit import webgpu
+from tests.emit import metal_on_cpu, webgpu
 from tests.graphs.trained import NotObtainableError
 from tests.opencl import networks
 from tests.opencl.test_conformance import NODES, parameters
@@ -94,6 +94,14 @@ def test_text_and_plan_belong_together(language: str, written: Path) -> None:
 def test_what_was_written_computes_the_network(written: Path, vulkan: None) -> None:
     plan = json.loads((written / "small.wgsl.json").read_text())
     (found,) = webgpu.run((written / plan["source"]).read_text(), (written / plan["weights"]).read_bytes(), plan, [IMAGE])
+    (wanted,) = executor.onnxruntime_outputs(networks.small(), [IMAGE])
+    assert np.abs(found - wanted).max() < 1e-5 * np.abs(wanted).max()
+
+
+def test_the_metal_that_was_written_computes_the_network(written: Path, tmp_path: Path) -> None:
+    plan = json.loads((written / "small.metal.json").read_text())
+    library = metal_on_cpu.build((written / plan["source"]).read_text(), tmp_path)
+    (found,) = metal_on_cpu.run(library, (written / plan["weights"]).read_bytes(), plan, [IMAGE])
     (wanted,) = executor.onnxruntime_outputs(networks.small(), [IMAGE])
     assert np.abs(found - wanted).max() < 1e-5 * np.abs(wanted).max()
 
@@ -229,7 +237,7 @@ def test_node(case: Case, vulkan: None) -> None:
 @pytest.mark.large
 @pytest.mark.trained
 @pytest.mark.parametrize("subject", [pytest.param(s, id=s.name) for s in SMALL])
-def test_networks(subject: Subject, vulkan: None) -> None:
+def test_networks(subject: Subject, vulkan: None, tmp_path: Path) -> None:
     from edgevision import pipeline
     from edgevision.measure.reference import Reference
 
@@ -241,6 +249,8 @@ def test_networks(subject: Subject, vulkan: None) -> None:
     program = schedule(lower(model), TARGET)
     made: dict[str, Any] = {language: emitted(program, language) for language in LANGUAGES}
     case = Reference.of(model).cases(1)[0]
-    found = webgpu.run(made["webgpu"].text, made["webgpu"].weights, made["webgpu"].plan, case.inputs)
-    for a, b in zip(found, case.expected, strict=True):
+    on_vulkan = webgpu.run(made["webgpu"].text, made["webgpu"].weights, made["webgpu"].plan, case.inputs)
+    library = metal_on_cpu.build(made["metal"].text, tmp_path)
+    on_cpu = metal_on_cpu.run(library, made["metal"].weights, made["metal"].plan, case.inputs)
+    for a, b in zip((*on_vulkan, *on_cpu), (*case.expected, *case.expected), strict=True):
         assert np.abs(a - b).max() < 1e-4 * np.abs(b).max()

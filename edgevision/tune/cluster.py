@@ -239,10 +239,10 @@ class RayBench:
             found = self._actor.start()
         except WorkerLostError as error:
             raise self._lost(str(error)) from None
-        self.cpu = found.cpu
         unfit = misfit(self._target, found.native)
         if unfit:
             raise self._lost(unfit)
+        self.cpu = found.cpu
 
     def trials(self, batch: Sequence[Trial]) -> list[Verdict]:
         """Raises: LostDeviceError."""

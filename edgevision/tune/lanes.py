@@ -88,7 +88,7 @@ class Lanes(Generic[Job]):
 
     benches: Sequence[Bench]
     told: Callable[[str], None] = lambda _: None
-    again_s: tuple[float, ...] = AGAIN_S
+    again_s: tuple[float, ...] = field(default_factory=lambda: AGAIN_S)
     _lanes: list[_Lane] = field(init=False)
     _free: list[_Lane] = field(init=False)
     _waiting: deque[_Waiting[Job]] = field(default_factory=deque)

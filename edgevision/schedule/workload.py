@@ -19,12 +19,13 @@ ANCHOR = "ev.anchor"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """``buffer[axes] = value``; with reduction axes, ``value`` is the update and ``init`` the start."""
+    """``buffer[axes] = value``; with reduction axes, of ``steps`` each, ``value`` is the update, ``init`` the start."""
 
     name: str
     buffer: Buffer
     axes: tuple[Any, ...]
     reduction: tuple[Any, ...]
+    steps: tuple[int, ...]
     value: Expr
     init: Expr | None
     annotations: Mapping[str, Any]
@@ -91,7 +92,8 @@ def _stage(nest: Any) -> Stage | None:
         name=str(block.name_hint),
         buffer=store.buffer,
         axes=spatial,
-        reduction=reduction,
+        reduction=tuple(v.var for v in reduction),
+        steps=tuple(int(v.dom.extent) for v in reduction),
         value=store.value,
         init=block.init.value if block.init is not None else None,
         annotations=dict(block.annotations),

@@ -69,7 +69,7 @@ def workload(path: str) -> Any:
 def tolerance(func: Any, scheduled: Scheduled) -> float:
     """Largest relative difference to the default schedule that rounding explains."""
     parsed = parse(func)
-    steps = max((prod(int(v.dom.extent) for v in stage.reduction) for stage in parsed.stages), default=1) if parsed else 1
+    steps = max((prod(stage.steps) for stage in parsed.stages), default=1) if parsed else 1
     return ROUNDINGS * FLOAT32_ROUNDING * max(4.0, sqrt(steps)) * (WINOGRAD_GAIN if "winograd" in scheduled.schedule else 1)
 
 

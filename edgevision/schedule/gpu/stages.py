@@ -99,7 +99,7 @@ def _finished_by(workload: Workload, stage: Stage) -> Stage | None:
 
 
 def _extent(stage: Stage) -> int:
-    return prod(int(v.dom.extent) for v in stage.reduction)
+    return prod(stage.steps)
 
 
 def _shares(each: Pass, target: Target) -> bool:
@@ -236,10 +236,11 @@ def _reduce(emitter: _Emitter, at: list[Expr], width: int) -> Buffer:
 
             _each_lane(width, update)
             return
-        with T.serial(T.int64(int(axes[0].dom.extent))) as i:
-            nest(axes[1:], {**bound, axes[0].var: i})
+        axis, steps = axes[0]
+        with T.serial(T.int64(steps)) as i:
+            nest(axes[1:], {**bound, axis: i})
 
-    nest(stage.reduction, {})
+    nest(tuple(zip(stage.reduction, stage.steps, strict=True)), {})
     return acc
 
 
@@ -281,8 +282,7 @@ def _shared(emitter: _Emitter, target: Target) -> None:
     width = _vector(emitter, target)
     size = min(SHARED, target.work_group)
     counts = (*shape[:-1], shape[-1] // width) if shape else ()
-    extents = [int(v.dom.extent) for v in stage.reduction]
-    total = prod(extents)
+    total = prod(stage.steps)
     T.func_attr({"tirx.noalias": True, GROUPS: prod(counts), GROUP_SIZE: size})
     with T.launch_thread("blockIdx.x", prod(counts)) as group, T.launch_thread("threadIdx.x", size) as member:
         at = list(split_index(T.Bind(T.cast(group, "int64")), counts)) if shape else []
@@ -293,7 +293,7 @@ def _shared(emitter: _Emitter, target: Target) -> None:
         _each_lane(width, lambda lane: T.buffer_store(acc, emitter.value(stage.init, {}), [lane]))
         with T.serial((T.int64(total + size - 1) - me) // size) as i:
             number = T.Bind(i * size + me)
-            bound = dict(zip((v.var for v in stage.reduction), split_index(number, extents), strict=True))
+            bound = dict(zip(stage.reduction, split_index(number, stage.steps), strict=True))
 
             def update(lane: Expr) -> None:
                 variables = {**dict(zip(stage.axes, _shifted(at, lane), strict=True)), **bound}

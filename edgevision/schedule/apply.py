@@ -12,7 +12,7 @@ import tvm
 from tvm import tirx
 
 from edgevision.program import Call, Program, Value
-from edgevision.schedule import conv2d, depthwise, depthwise_wide, generic, interleave, rows, transpose, views, winograd
+from edgevision.schedule import conv2d, depthwise, depthwise_wide, generic, interleave, product, rows, transpose, views, winograd
 from edgevision.schedule.identity import identify
 from edgevision.schedule.scheduled import Scheduled
 from edgevision.schedule.workload import ANCHOR, Views, Workload, parse
@@ -38,7 +38,7 @@ class Template(Protocol):
 TEMPLATES: dict[str, tuple[Template, ...]] = {"conv2d": (winograd, conv2d), "depthwise": (depthwise_wide, depthwise)}
 """Anchor annotation -> templates, the preferred one first. A template answers None for what it does not take."""
 
-ANCHORLESS: tuple[Template, ...] = (interleave, transpose, rows)
+ANCHORLESS: tuple[Template, ...] = (interleave, transpose, product, rows)
 
 
 def untuned(_: str) -> tuple[Choice, ...]:

@@ -54,9 +54,10 @@ class Tail:
             store(self.output, at, self.value(at, acc[lane + first]), 1)
 
 
-def elementwise_tail(workload: Workload) -> tuple[Stage, Stage] | None:
-    """(anchor, last stage) if everything behind the anchor reads it element by element at the output's own indices."""
-    anchor = workload.anchor
+def elementwise_tail(workload: Workload, anchor: Stage | None = None) -> tuple[Stage, Stage] | None:
+    """(anchor, last stage) if everything behind the anchor reads it element by element at the output's own indices. Without
+    ``anchor`` it is the workload's annotated one."""
+    anchor = anchor or workload.anchor
     last = workload.producer(workload.params[-1])
     if anchor is None or last is None or shape_of(last.buffer) != shape_of(anchor.buffer):
         return None

@@ -15,6 +15,7 @@ import pytest
 from edgevision import runtime
 from edgevision.elf import machine_of
 from edgevision.link import elf
+from edgevision.outcome import NOT_RUN
 from edgevision.pipeline import Options, compile_model
 from tests.cuda.test_sessions import DEVICES, DRIVERS, PIECE_BY_PIECE, REFUSED, WHILE_CAPTURING, WHILE_RUNNING, nothing_is_left
 from tests.opencl import device, networks
@@ -167,10 +168,11 @@ def test_commands_on_a_machine_without_a_gpu(words, compiled, program, monkeypat
     assert NO_DEVICE in done.stdout + done.stderr
 
 
-def test_the_manifest_tells_both(compiled):
+def test_the_manifest_tells_both(compiled, no_driver):
     described = json.loads(compiled.artifact.manifest.read_text())
     assert (described["processor"], described["fallback"]["target"]) == ("gpu", "x86_64")
     assert described["versions"]["nvrtc"] == "12.6"
+    assert (compiled.latency, compiled.not_measured) == (None, NOT_RUN)
     assert described["verification"]["how"] == described["fallback"]["verification"]["how"] == "skipped"
 
 

@@ -7,16 +7,15 @@ import re
 import subprocess
 import sys
 
-import onnx
 import pytest
 
 from edgevision import pipeline, target
 from edgevision.errors import DeviceError
-from edgevision.link import package
 from edgevision.link.toolchain import NATIVE
 from edgevision.lower.phases import lower
 from edgevision.measure import cuda_device
-from edgevision.outcome import NOT_RUN
+from edgevision.measure.reference import Reference
+from edgevision.outcome import HOST_BUILD, NOT_RUN
 from tests.opencl import networks
 
 
@@ -30,14 +29,14 @@ class Refusing:
         raise DeviceError("there is no OpenCL here")
 
 
-def verified(built, on: str, how: str):
-    program = lower(pipeline.read(networks.tiny(), pipeline.Options()))
-    return pipeline._verified(target.load(on), Refusing(how), built("tiny").artifact, program, built("tiny").reference)
+def verified(on: str, how: str):
+    model = pipeline.read(networks.tiny(), pipeline.Options())
+    return pipeline._verified(target.load(on), Refusing(how), None, lower(model), Reference.of(model))
 
 
-def test_neither_cuda_nor_opencl(built, no_driver):
+def test_neither_cuda_nor_opencl(no_driver):
     with pytest.raises(DeviceError) as error:
-        verified(built, "cuda-sm90", "host-build")
+        verified("cuda-sm90", "host-build")
     assert str(error.value) == (
         "the artifact for target cuda-sm90 was not run: no CUDA device here: libcuda.so.1 cannot be opened, and as OpenCL its "
         "kernels do not run either: there is no OpenCL here; --no-verify compiles it unproven"
@@ -45,9 +44,9 @@ def test_neither_cuda_nor_opencl(built, no_driver):
 
 
 @pytest.mark.parametrize(("on", "how"), [("cuda-sm90", "native"), ("arm64", "host-build")])
-def test_what_fails_where_it_belongs_is_told_as_it_is(on, how, built):
+def test_what_fails_where_it_belongs_is_told_as_it_is(on, how):
     with pytest.raises(DeviceError, match="^there is no OpenCL here$"):
-        verified(built, on, how)
+        verified(on, how)
 
 
 DEVICES = {
@@ -76,12 +75,10 @@ def test_the_driver_is_looked_for_where_libraries_do():
     assert tuple(re.findall(r'"([^"]+)"', listed)) == cuda_device.LIBRARIES
 
 
-def test_what_is_not_verified_is_linked_once(tmp_path, no_driver, monkeypatch):
-    onnx.save(networks.tiny(), tmp_path / "tiny.onnx")
-    linked = []
-    link = package.link
-    monkeypatch.setattr(package, "link", lambda *a, **more: linked.append(a[1].name) or link(*a, **more))
-    options = pipeline.Options(output=tmp_path, verify=False)
-    outcome = pipeline.compile_model(tmp_path / "tiny.onnx", ("cuda-sm90",), options).outcomes[0]
-    assert linked == ["cuda-sm90"]
-    assert (outcome.latency, outcome.not_measured) == (None, NOT_RUN)
+def test_what_is_not_verified_is_not_built_for_here(tmp_path, no_driver):
+    """There is no program to build from."""
+    built, options = object(), pipeline.Options(verify=False)
+    device, artifact = pipeline._device(target.load("cuda-sm90"), built, None, None, tmp_path, options)
+    assert artifact is built
+    assert pipeline._why_not_measured(device, options) == NOT_RUN
+    assert pipeline._why_not_measured(device, pipeline.Options()) == HOST_BUILD

@@ -30,6 +30,11 @@ _GUARD = "if (blockIdx.z * gridDim.x + blockIdx.x > podArgs.packGridDimX) { retu
 _INFINITE = {"inff": "0x7f800000u", "nanf": "0x7fc00000u"}
 """What TVM writes for infinity and NaN. WGSL has no numbers for them, and refuses constant expressions that give one; the bits
 in a variable do."""
+_FUNCTIONS = {
+    "fmodf": "fn fmodf(x : f32, y : f32) -> f32 { return x % y; }\n",
+    "log1pf": "fn log1pf(x : f32) -> f32 { let y = 1.0f + x; if (y == 1.0f) { return x; } return log(y) * (x / (y - 1.0f)); }\n",
+}
+"""Functions of C that TVM calls and WGSL lacks. log1p: Goldberg, What Every Computer Scientist Should Know, theorem 4."""
 _SHARED = re.compile(r"^var<workgroup> (\w+) :", re.MULTILINE)
 
 
@@ -58,13 +63,12 @@ def device_source(program: Program) -> tuple[str, tuple[Entry, ...]]:
     all of the arena is bound for writing, weights for reading, and tensors of a call that lie in one place are one binding. A
     function that is called with tensors from other places becomes another entry point.
 
-    Raises: UnsupportedError, for a tensor of a type that WGSL has not.
+    Raises: UnsupportedError, for a tensor or an intermediate result of a type that WGSL has not.
     """
     _check(program)
     device = tvm.target.Target({"kind": "webgpu"})
     functions, launches = kernels(program, device)
-    made = tvm.get_global_func("target.build.webgpu")(functions, device).inspect_source()
-    texts = _by_kernel(made)
+    texts = _by_kernel(_generated(functions, device))
     names: dict[tuple[str, tuple[Binding, ...]], str] = {}
     parts: list[str] = []
     entries = []
@@ -77,7 +81,9 @@ def device_source(program: Program) -> tuple[str, tuple[Entry, ...]]:
             names[key] = f"{launch.kernel}_{versions}" if versions else launch.kernel
             parts.append(_entry(texts[launch.kernel], replace(launch, kernel=names[key]), launch.kernel, slots, bindings))
         entries.append(Entry(kernel=names[key], groups=launch.groups, group_size=launch.group_size, bindings=bindings))
-    return _with_infinities("\n".join(parts)), tuple(entries)
+    text = "\n".join(parts)
+    called = "".join(body for name, body in _FUNCTIONS.items() if re.search(rf"\b{name}\(", text))
+    return _with_infinities(called + text), tuple(entries)
 
 
 def _with_infinities(text: str) -> str:
@@ -101,6 +107,15 @@ def _check(program: Program) -> None:
                     f"step {call.step.name!r} ({' '.join(call.step.ops)}) has a tensor of {value.dtype}, which WGSL does not know: "
                     f"it has {', '.join(DTYPES)}; change the network, or write Metal"
                 )
+
+
+def _generated(functions: tvm.IRModule, device: tvm.target.Target) -> str:
+    try:
+        text: str = tvm.get_global_func("target.build.webgpu")(functions, device).inspect_source()
+    except tvm.error.InternalError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise UnsupportedError(f"a kernel cannot be said in WGSL: {reason}; change the network, or write Metal") from error
+    return text
 
 
 def _by_kernel(text: str) -> dict[str, str]:

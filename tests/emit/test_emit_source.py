@@ -209,11 +209,18 @@ def test_who_has_no_kernels_or_wider_ones(tmp_path: Path) -> None:
 QUICK = frozenset({
     "test_averagepool_2d_ceil", "test_conv_with_strides_padding", "test_maxpool_2d_default", "test_reduce_log_sum_default",
     "test_softmax_axis_2", "test_instancenorm_example", "test_hardswish", "test_resize_upsample_scales_nearest",
+    "test_softplus_example", "test_mod_mixed_sign_float32",
 })  # fmt: skip
 """In the default set; the large one has all whose tensors WGSL can hold."""
 
 
+IMPRECISE = frozenset({"Acos", "Asin"})
+"""Here they are off by 6.2e-5, of 6.77e-5 that WGSL allows (15.7.4.1)."""
+
+
 def holds(case: Case) -> bool:
+    if case.model.graph.node[0].op_type in IMPRECISE or "edge_cases" in case.name:  # WGSL may take it that there is no NaN (15.7.2)
+        return False
     return all(str(np.asarray(a).dtype) in wgsl.DTYPES and np.asarray(a).size for a in (*case.inputs, *case.outputs))
 
 
@@ -230,7 +237,7 @@ def test_node(case: Case, vulkan: None) -> None:
         made = emitted(scheduled(case.model))
     except UnsupportedError as error:
         assert case.name not in QUICK, error
-        pytest.skip(re.sub(r".*has a tensor of", "WGSL: a tensor of", str(error)))
+        pytest.skip(re.sub(r".*(has a tensor of|cannot be said)", r"WGSL: \1", str(error)))
     assert_agrees(webgpu.run(made.text, made.weights, made.plan, [np.asarray(a) for a in case.inputs]), case)
 
 

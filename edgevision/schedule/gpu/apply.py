@@ -11,7 +11,7 @@ from tvm import tirx
 
 from edgevision.program import Call, Program, Value
 from edgevision.schedule import views
-from edgevision.schedule.gpu import concat, conv2d, depthwise, prologue, sequential, stages
+from edgevision.schedule.gpu import concat, conv2d, depthwise, join, prologue, sequential, stages
 from edgevision.schedule.gpu.scheduled import DeviceSchedule, Kernel
 from edgevision.schedule.workload import Views, Workload, parse
 from edgevision.target import Target
@@ -25,6 +25,7 @@ def schedule(program: Program, target: Target) -> Program:
     scratch."""
     program = views.share(program, {name for name, func in _functions(program).items() if not _is_finished(func)})
     program, prologues = prologue.absorb(program)
+    program, joined = join.join(program, prologues)
     done: dict[tuple[str, object], tuple[str, DeviceSchedule]] = {}
     weights = _Weights(program)
     functions: dict[str, tirx.PrimFunc] = {}
@@ -35,7 +36,10 @@ def schedule(program: Program, target: Target) -> Program:
         before = prologues.get(id(call))
         key = (call.function, (tuple((i, *place) for i, place in seen.items()), before and before.workload.func))
         if key not in done:
-            plan = schedule_function(program.module[call.function], target, seen, before)
+            if call.function in joined:
+                plan = schedule_workload(replace(joined[call.function], views=seen), target)
+            else:
+                plan = schedule_function(program.module[call.function], target, seen, before)
             done[key] = (f"k{len(done)}_{call.function}", plan)
         name, plan = done[key]
         args = [weights.placed(v, name, i, plan) for i, v in enumerate(call.args)]
@@ -63,6 +67,11 @@ def schedule_function(
         joined = conv2d.schedule(workload, target, before)
         assert joined is not None, "only a convolution has a prologue"
         return joined
+    return schedule_workload(workload, target)
+
+
+def schedule_workload(workload: Workload, target: Target) -> DeviceSchedule:
+    """By the first template that takes it."""
     for template in TEMPLATES:
         found = template(workload, target)
         if found is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from edgevision.measure.transport import LostDeviceError
@@ -20,7 +22,11 @@ from edgevision.tune.cluster import ClusterError, NoRayError, RayBench, RayBuild
 from edgevision.tune.ray_worker import Files, Hello, Judged, Made, hello
 from edgevision.tune.request import Built, Request
 from edgevision.tune.trial import Trial, Verdict
+from edgevision.tuning_log import FILE, folder_name, read
+from tests.cli.test_tune_devices import TUNE, check_log
+from tests.measure.boards import wait_for
 from tests.measure.ssh_server import try_kill
+from tests.pages import save_model
 from tests.tune.fakes import task
 from tests.tune.kernels import build, trial
 
@@ -280,3 +286,22 @@ def test_a_cluster_of_this_machine_compiles_and_measures_whatever_dies(
         builder.close()
         for each in found:
             each.close()
+
+
+@pytest.mark.large
+def test_a_compiler_that_dies_half_way_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of two."""
+    monkeypatch.chdir(tmp_path)
+    save_model(tmp_path / "model.onnx")
+    log = tmp_path / "logs" / folder_name(NATIVE) / FILE
+    words = ["--ray", "local", "--jobs", "2", "--trials", "16", "--tuning-logs", "logs", "-q"]
+    process = subprocess.Popen([*TUNE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert wait_for(lambda: log.exists() and len(read(log).records) > 8, 400)
+    compilers = [each for each in psutil.process_iter(["cmdline"]) if "ray::Compiler" in " ".join(each.info["cmdline"] or [])]
+    assert len(compilers) == 2
+    compilers[0].kill()
+    _, err = process.communicate(timeout=400)
+    assert process.returncode == 0, err
+    content = read(log)
+    assert content.damaged == ()
+    check_log(tuple(content.records), 16)

@@ -256,22 +256,6 @@ static int run_claimed(ev_session *session, const void *const *inputs, void *con
     return status;
 }
 
-static int run(ev_session *session, const void *const *inputs, void *const *outputs, ev_error *error) {
-    const ev_model *model = ev_the_launch_plan.model;
-    if (!session) return ev_fail(error, EV_INVALID, "run: `session` is null");
-    int status = check_buffers("input", model->inputs, model->n_inputs, inputs, error);
-    if (status == EV_OK) status = check_buffers("output", model->outputs, model->n_outputs, (const void *const *)outputs, error);
-    if (status != EV_OK) return status;
-    if (session->process_id != ev_process_id()) {
-        return ev_fail(error, EV_INVALID, "run: the session was created before a fork and its device stayed with the parent; "
-                       "create one in this process");
-    }
-    if (!claim(&session->busy)) return ev_fail(error, EV_BUSY, "run: this session is already running; create one for each thread");
-    status = run_claimed(session, inputs, outputs, error);
-    unclaim(&session->busy);
-    return status == EV_OK ? succeed(error) : status;
-}
-
 /* A queue that takes times, in place of the one that does not. */
 static int start_timing(ev_session *session, ev_error *error) {
     const cl_command_queue before = session->queue;
@@ -286,33 +270,4 @@ static int start_timing(ev_session *session, ev_error *error) {
     return EV_OK;
 }
 
-static int profile(ev_session *session, ev_step *steps, size_t capacity, size_t *count, ev_error *error) {
-    const ev_launch_plan *plan = &ev_the_launch_plan;
-    if (!session || !count) return ev_fail(error, EV_INVALID, "profile: `", session ? "count" : "session", "` is null");
-    if (!steps && capacity > 0) return ev_fail(error, EV_INVALID, "profile: `steps` is null and `capacity` is not 0");
-    if (!claim(&session->busy)) return ev_fail(error, EV_BUSY, "profile: this session is running");
-    const int status = session->timing ? EV_OK : start_timing(session, error);
-    *count = session->timed ? (size_t)plan->n_steps : 0;
-    for (size_t i = 0; i < *count && i < capacity; i++) {
-        steps[i] = (ev_step){.name = plan->steps[i].name, .nanoseconds = session->step_ns[i]};
-    }
-    unclaim(&session->busy);
-    return status == EV_OK ? succeed(error) : status;
-}
-
-/* --- the interface ---------------------------------------------------------------------------------------------------- */
-
-static const ev_model *describe(void) { return ev_the_launch_plan.model; }
-
-static int32_t threads(const ev_session *session) { return session ? 1 : 0; }
-
-static int32_t processor(const ev_session *session, ev_error *why) {
-    (void)session;
-    succeed(why);
-    return EV_GPU;
-}
-
-const ev_api ev_device_api = {
-    .struct_size = sizeof(ev_api), .describe = describe, .create = create, .run = run, .profile = profile, .destroy = destroy,
-    .threads = threads, .processor = processor,
-};
+#include "device_session.h"

@@ -208,7 +208,7 @@ def _walk(plan: Plan, tiles: Tiles, *, threads: bool) -> None:
     """Visit every (block, row, tile of pixels): chunks of ``sweep`` units, in each the blocks, in each the units."""
 
     def blocks(visit: Callable[[Expr, Block, bool], None], *, split: bool) -> None:
-        loop(plan.full, lambda b: visit(b, plan.block, False), threads=split and plan.full > 1)
+        loop(plan.full, lambda b: visit(b, plan.block, split and plan.full == 1), threads=split and plan.full > 1)
         if plan.rest:
             visit(T.int64(0), plan.rest, split)
 

@@ -218,48 +218,38 @@ def _transform_data(plan: Plan, padded: Buffer, transformed: Buffer) -> None:
 
 
 def _multiply(plan: Plan, data: Buffer, weights: Buffer, tail: Tail) -> None:
-    """Blocks of output channels over threads; in each, chunks of tiles."""
+    """Chunks of tiles of blocks of output channels over threads: a block's weights meet one chunk after the other."""
     equal = sum(
         1 for b in plan.blocks if len(b) == len(plan.blocks[0]) and b[-1].offset + plan.width <= plan.geometry.co
     )
-    first = plan.blocks[0]
-    channels = sum(v.width for v in first)
-    loop(
-        equal,
-        lambda i: _block(
-            plan, data, weights, tail, first, i * channels, i * (channels * plan.points * plan.inputs), channels
-        ),
-        threads=equal > 1,
-    )
+    _blocks(plan, data, weights, tail, plan.blocks[0], 0, equal)
     for block in plan.blocks[equal:]:
-        offset = block[0].offset
-        own = tuple(Lanes(v.offset - offset, v.width) for v in block)
-        at = offset * plan.points * plan.inputs
-        _block(plan, data, weights, tail, own, T.int64(offset), T.int64(at), plan.geometry.co - offset)
+        _blocks(plan, data, weights, tail, block, block[0].offset, 1)
 
 
-def _block(
-    plan: Plan,
-    data: Buffer,
-    weights: Buffer,
-    tail: Tail,
-    vectors: tuple[Lanes, ...],
-    channel: Expr,
-    at: Expr,
-    used: int,
-) -> None:
-    """``used`` of the block's channels exist; the others are zeros that fill up the last vector."""
+def _blocks(
+    plan: Plan, data: Buffer, weights: Buffer, tail: Tail, block: tuple[Lanes, ...], offset: int, number: int
+) -> None:  # fmt: skip
+    """``number`` blocks as wide as ``block``, from channel ``offset`` on; of the last one's channels some may not exist: they are
+    zeros that fill up its last vector."""
+    vectors = tuple(Lanes(v.offset - block[0].offset, v.width) for v in block)
     width = sum(v.width for v in vectors)
-    products = T.alloc_buffer((plan.points * plan.chunk * width,), "float32", layout=None)
-    count, rest = divmod(plan.tiles, plan.chunk)
+    used = min(width, plan.geometry.co - offset)
+    chunks, rest = divmod(plan.tiles, plan.chunk)
 
-    def chunk(first: Expr, tiles: int) -> None:
+    def chunk(which: Expr, first: Expr, tiles: int) -> None:
+        products = T.alloc_buffer((plan.points * plan.chunk * width,), "float32", layout=None)
+        channel = offset + which * width
+        at = channel * (plan.points * plan.inputs)
         loop(plan.points, lambda p: _products(plan, data, weights, products, vectors, first, tiles, p, at))
         loop(tiles, lambda t: _finish(plan, products, tail, vectors, first + t, t, channel, used))
 
-    loop(count, lambda c: chunk(c * plan.chunk, plan.chunk))
+    loop(
+        number * chunks, lambda i: chunk(i // chunks, i % chunks * plan.chunk, plan.chunk),
+        threads=number * chunks > 1,
+    )  # fmt: skip
     if rest:
-        chunk(T.int64(count * plan.chunk), rest)
+        loop(number, lambda i: chunk(i, T.int64(chunks * plan.chunk), rest), threads=number > 1)
 
 
 def _products(

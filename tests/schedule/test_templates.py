@@ -13,7 +13,7 @@ from tvm import te, tirx
 
 from edgevision.lower.compute.convolution import conv
 from edgevision.schedule import winograd
-from edgevision.schedule.apply import schedule_workload
+from edgevision.schedule.apply import realize, schedule_workload, space
 from edgevision.schedule.toom_cook import POINTS, transforms
 from edgevision.target import load
 from tests.schedule.workloads import NATIVE, Case, convolution, prim_func, product, relative_error, run
@@ -224,3 +224,13 @@ def test_a_near_miss_of_the_large_kernel_takes_the_other_template(change: dict[s
     scheduled, result = run(case)
     assert scheduled.schedule.startswith("template:depthwise ")
     assert relative_error(result, case.expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3)])
+def test_threads_share_whatever_is_chosen(kernel: tuple[int, int]) -> None:
+    """Also one block of channels that meets all pixels in one sweep."""
+    func = convolution(shape=(1, 14, 14, 80), channels=80, kernel=kernel, pads=(kernel[0] // 2,) * 4).func
+    points = [p for p in space(func, NATIVE) if p.template in ("conv2d", "winograd")]
+    for point in points[:: max(1, len(points) // 40)]:
+        found = realize(point, func, NATIVE)
+        assert found is not None and "T.parallel" in str(found.func), point

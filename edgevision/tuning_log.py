@@ -22,7 +22,7 @@ from typing import Any, Literal
 from edgevision.errors import InputError
 from edgevision.target import Target
 
-SCHEDULES = 1
+SCHEDULES = 2
 """Version of the templates. A higher one makes records stale: raise it when parameters of schedule/ mean something else than
 before, or when the code for the same parameters is made in another way."""
 

@@ -144,7 +144,7 @@ def test_elementwise_stages_with_and_without_vectors(shape: tuple[int, ...], vec
 
 
 NOT_VECTORS: dict[str, Any] = {
-    "transposed": lambda: (lambda x: te.compute((16, 8), lambda i, j: x[j, i]))(te.placeholder((8, 16), name="x")),
+    "transposed": lambda: (lambda x: te.compute((16, 8), lambda i, j: x[j, i] + 1))(te.placeholder((8, 16), name="x")),
     "strided": lambda: (lambda x: te.compute((4, 16), lambda i, j: x[i, 2 * j]))(te.placeholder((4, 32), name="x")),
     "reversed": lambda: (lambda x: te.compute((4, 16), lambda i, j: x[i, 15 - j]))(te.placeholder((4, 16), name="x")),
     "odd": lambda: (lambda x: te.compute((4, 7), lambda i, j: x[i, j] + 1))(te.placeholder((4, 7), name="x")),

@@ -137,11 +137,11 @@ class Row:
                 vector(rest, T.int64(whole * self.plan.width + v.offset), v.width)
 
         def vector(rest: Sequence[Expr], first: Expr, width: int) -> None:
-            if width == 1:
-                self._write(stage, (*rest, first), self._value(stage, (*rest, first), {}))
-                return
-            with T.vectorized(T.int64(width)) as lane:
-                self._write(stage, (*rest, first + lane), self._value(stage, (*rest, first + lane), {}))
+            def element(lane: Expr) -> None:
+                at = (*rest, first + lane)
+                self._write(stage, at, self._value(stage, at, {}))
+
+            _lanes(width, element)
 
         loop(prod(outer), line)
 

@@ -53,6 +53,7 @@ ROWS = {
     "whole vectors": softmax(1, 49, 64), "lanes of 8": softmax(3, 7, 40), "no lanes": softmax(5, 37), "one element": softmax(4, 1),
     "several chunks": softmax(2, 35, 19), "long": softmax(3, 5000), "one row of a batch": softmax(1, 1, 2, 33),
     "by channel": norm(2, 9, 9, 24), "an odd channel": norm(1, 3, 5, 7), "maxima": maxima(6, 11, 48),
+    "an axis between": softmax(3, 6, 40, axis=1),
 }  # fmt: skip
 
 
@@ -90,9 +91,16 @@ def _integers() -> Case:
     return Case(func=prim_func([x, y]), operands=(), expected=np.zeros(1))
 
 
+def _other_rows() -> Case:
+    x = te.placeholder((6, 64), name="x")
+    top = over_axes(x, [1], largest, lambda v, _: v, name="top")
+    y = te.compute((6, 64), lambda i, j: x[i, j] - top[5 - i, 0], name="y")
+    return Case(func=prim_func([x, y]), operands=(), expected=np.zeros(1))
+
+
 NEAR_MISSES: dict[str, Any] = {
-    "along columns": lambda: softmax(64, 5, axis=0), "one row": lambda: softmax(1, 64), "integers": _integers,
-    "a row that no cache holds": lambda: softmax(2, 20_000),
+    "another row's maximum": _other_rows, "along columns": lambda: softmax(64, 5, axis=0), "one row": lambda: softmax(1, 64),
+    "integers": _integers, "a row that no cache holds": lambda: softmax(2, 20_000),
 }  # fmt: skip
 
 

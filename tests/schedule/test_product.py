@@ -63,7 +63,15 @@ def test_every_tile_is_right() -> None:
         assert relative_error(outcome(case, found, NATIVE), case.expected) < TOLERANCE
 
 
+def _other_batch() -> Case:
+    x, y = te.placeholder((3, 9, 16), name="x"), te.placeholder((3, 16, 24), name="y")
+    k = te.reduce_axis((0, 16), "k")
+    z = te.compute((3, 9, 24), lambda b, i, j: te.sum(x[b, i, k] * y[2 - b, k, j], axis=k), name="matmul")
+    return Case(func=prim_func([x, y, z]), operands=(), expected=np.zeros(1))
+
+
 NEAR_MISSES: dict[str, Any] = {
+    "another batch": _other_batch,
     "b turned": lambda: product((9, 16), (24, 16), turned=True), "integers": lambda: product((9, 16), (16, 24), dtype="int32"),
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The ratio is kind to the other side, and the mark is seen by the plugin."""
+"""The ratio is kind to the other side, a table has a cell for each column, and the mark is seen by the plugin."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.arm64_cost.__main__ import ratio, row
+from benchmarks.arm64_cost.__main__ import HEAD, compared, figures, line, summary
+from benchmarks.arm64_cost.counting import Ours, ratio
 from edgevision import target as targets
 from edgevision.artifact import Step
 from edgevision.link import zig
@@ -26,10 +27,10 @@ int main(int argc, char **argv) {
 """
 
 
-def costs(cycles: float, port_bound: float) -> ModelledCost:
+def costs(cycles: float, port_bound: float, l1_misses: int | None = None) -> ModelledCost:
     step = StepCost(
         step=Step(name="all", ops=(), macs=100, schedule=""), instructions=1, cycles=cycles, port_bound=port_bound, fma_lanes=90,
-        mul_lanes=0,
+        mul_lanes=0, accesses=None, l1_misses=l1_misses, l2_misses=l1_misses,
     )  # fmt: skip
     return ModelledCost(name="n", target="arm64", cpu="neoverse-n1", steps=(step,))
 
@@ -40,8 +41,17 @@ def test_the_ratio_is_the_one_kinder_to_the_other_side() -> None:
 
 
 def test_a_row_has_a_cell_for_each_column() -> None:
-    printed = row("net", costs(2e6, 2e6), costs(1e6, 1e6), costs(2e6, 4e6))
-    assert printed == "| net | 2.0 | 4.0 | - | 1.0 | 1.0 | - | 0.50 | 1.00 | 0.900 |"
+    theirs = figures("net", "peer", costs(2e6, 44e6, 3_300_000), 100)
+    assert line([*theirs, "0.50"]) == "| net | peer | 2.00 | 44.0 | 3.30 | 3.30 | 0.900 | 0.50 | - | - |"
+    assert line(figures("net", "peer", costs(2e6, 4e6), 100)).count("| - ") == 5
+    assert line(theirs).count("|") == len(HEAD) + 1
+
+
+def test_untuned_tuned_and_without_winograd_stand_apart() -> None:
+    mine = Ours(untuned=costs(50, 50), tuned=costs(25, 25), direct=costs(80, 80))
+    found = compared(mine, costs(100, 100))
+    assert found == (0.5, 0.25, 0.8)
+    assert summary({"peer": [found, (2.0, 1.0, 0.8)]}) == ["peer, 2 networks: untuned 1.00, tuned 0.50, no Winograd 0.80"]
 
 
 @pytest.mark.modelled

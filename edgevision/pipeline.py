@@ -283,6 +283,8 @@ def scheduled_for(program: Program, target: Target, model: Model, options: Optio
     known = tuned(records, setting_of(target, options.threads or target.cores))
     for reason, count in known.refused.items():
         progress(f"{target.name}: {count} {reason} tuning records are no results here; `edgevision tune` starts from them")
+    if known.modelled:
+        progress(f"{target.name}: tuning records of {known.modelled} workloads are modelled, not measured")
     return schedule(program, target, _excluded(options), known.choices)
 
 

@@ -220,11 +220,12 @@ def replace(path: Path, records: Sequence[Record]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranked:
-    """A choice with the median of its ratios and of its times."""
+    """A choice with the median of its ratios and of its times, and ``how`` these were found."""
 
     choice: Choice
     ratio: float
     us: float
+    how: How = "measured"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +237,11 @@ class Tuned:
 
     def choices(self, workload: str) -> tuple[Choice, ...]:
         return tuple(each.choice for each in self.ranked.get(workload, ()))
+
+    @property
+    def modelled(self) -> int:
+        """Workloads whose records come from a model (tune/modelled.py), since nobody measured them."""
+        return sum(1 for each in self.ranked.values() if each[0].how == "modelled")
 
 
 def tuned(records: Iterable[Record], setting: Setting) -> Tuned:
@@ -263,6 +269,7 @@ def _ranked(found: Mapping[Choice, Sequence[Record]]) -> tuple[Ranked, ...]:
             choice=choice,
             ratio=median(r.ratio for r in records if r.ratio is not None),
             us=median(r.us for r in records if r.us is not None),
+            how=records[0].how,
         )
         for choice, records in found.items()
     ]

@@ -110,6 +110,7 @@ def _best(log: Log) -> list[tuple[str, str, int, float, float, str]]:
         for key, ranked in tuned(ours, setting).ranked.items():
             trials = sum(1 for record in ours if record.workload == key)
             place = f"TVM {setting.tvm}, {setting.threads} thread{'' if setting.threads == 1 else 's'}"
+            place += ", modelled" if ranked[0].how == "modelled" else ""
             rows.append((what[key], place, trials, ranked[0].ratio, ranked[0].us, str(ranked[0].choice)))
     return sorted(rows)
 

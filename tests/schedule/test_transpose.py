@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tvm import te
 
 from edgevision.schedule.apply import realize, schedule_workload, space
+from edgevision.target import load
 from tests.schedule.test_interleave import ARMS_SHAPE, transposition
 from tests.schedule.workloads import NATIVE, Case, outcome, prim_func, run
 
@@ -46,6 +47,18 @@ def test_every_choice_is_right(shape: tuple[int, ...], order: tuple[int, ...]) -
         found = realize(choice, case.func, NATIVE)
         assert found is not None and found.choice == choice
         np.testing.assert_array_equal(outcome(case, found, NATIVE), case.expected)
+
+
+NARROW = {
+    "to pixels": ((24, 3136), "arm64", 1), "to planes": ((3136, 24), "arm64", 0),
+    "vectors of half a line": ((24, 3136), "x86_64", 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("shape", "target", "along"), NARROW.values(), ids=NARROW)
+def test_vectors_of_less_than_half_a_line_follow_the_shorter_axis(shape: tuple[int, int], target: str, along: int) -> None:
+    scheduled = schedule_workload(transposition(shape, order=(1, 0)).func, load(target))
+    assert scheduled.choice is not None and scheduled.choice.mapping["along"] == along
 
 
 def test_integers_are_moved_too() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -79,6 +82,50 @@ def test_a_device_that_answers_late(device: Board, kernels: Kernels, tmp_path: P
     device.wire.delay_s = 0.1
     with bench(device.transport(QUICK), tmp_path / "files") as measuring:
         goes_on(measuring, kernels)
+
+
+@contextmanager
+def ten_times_slower(device: Board) -> Iterator[list[int]]:
+    """What is measured there stands still for nine tenths of the time; whom it met."""
+    over, met = threading.Event(), []
+
+    def send(what: signal.Signals, to: list[int]) -> None:
+        for pid in to:
+            with suppress(ProcessLookupError):
+                os.kill(pid, what)
+
+    def slow() -> None:
+        while not over.is_set():
+            running = [pid for pid, _ in device.processes("/store/")]
+            met.extend(running)
+            for _ in range(10 if running else 0):
+                send(signal.SIGSTOP, running)
+                over.wait(0.018)
+                send(signal.SIGCONT, running)
+                over.wait(0.002)
+
+    thread = threading.Thread(target=slow)
+    thread.start()
+    try:
+        yield met
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("device", KINDS, indirect=True)
+def test_a_device_that_becomes_ten_times_slower(device: Board, kernels: Kernels, tmp_path: Path) -> None:
+    """The two that are compared run in turn: who is faster stays so, and what is wrong stays wrong."""
+    with bench(device.transport(QUICK), tmp_path / "files") as measuring:
+        goes_on(measuring, kernels)
+        with ten_times_slower(device) as met:
+            batch = [kernels.trial("right", incumbent="slow"), kernels.trial("slow"), kernels.trial("wrong")]
+            verdicts = [verdict for _ in range(6) for verdict in measuring.trials(batch)]
+        assert len(set(met)) > 1
+        assert [verdict.outcome for verdict in verdicts] == ["right", "right", "wrong"] * 6, verdicts
+        assert [verdict.better for verdict in verdicts] == [True, False, False] * 6, verdicts
+        goes_on(measuring, kernels)
+    assert device.is_clean()
 
 
 @pytest.mark.parametrize("device", [KINDS[1]], indirect=True)

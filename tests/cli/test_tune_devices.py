@@ -148,7 +148,8 @@ def test_a_device_that_dies_half_way_costs_its_batch(desk: Desk) -> None:
 def test_the_last_device_gone_is_an_error_and_the_same_command_continues(desk: Desk) -> None:
     assert desk.server is not None
     words = ["--tuning-logs", "logs", "-q"]
-    process = subprocess.Popen([*TUNE, "-d", "board", "--trials", "1000", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    many = ["-d", "board", "--trials", "1000"]
+    process = subprocess.Popen([*TUNE, *many, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert wait_for(lambda: len(so_far(desk, "logs")) > WORKLOADS, 200)
     desk.server.process.kill()
     desk.server.cut()

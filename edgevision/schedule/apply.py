@@ -13,6 +13,7 @@ from tvm import tirx
 
 from edgevision.program import Call, Program, Value
 from edgevision.schedule import conv2d, depthwise, depthwise_wide, generic, interleave, product, rows, transpose, views, winograd
+from edgevision.schedule.extremes import as_instructions
 from edgevision.schedule.identity import identify
 from edgevision.schedule.scheduled import Scheduled
 from edgevision.schedule.workload import ANCHOR, Views, Workload, parse
@@ -55,13 +56,18 @@ def schedule_workload(
         found = realize(choice, func, target, excluded, seen)
         if found is not None:
             return replace(found, schedule="tuned:" + found.schedule.partition(":")[2])
-    workload = parse(func, seen)
+    workload = _parsed(func, target, seen)
     for template in _templates(workload, excluded):
         found = template.schedule(workload, target) if workload is not None else None
         if found is not None:
             return found
     assert not seen, "the generic schedule knows no views"
     return generic.schedule(func)
+
+
+def _parsed(func: tirx.PrimFunc, target: Target, seen: Views | None) -> Workload | None:
+    workload = parse(func, seen)
+    return as_instructions(workload, target) if workload is not None else None
 
 
 def realize(
@@ -71,7 +77,7 @@ def realize(
     """The workload scheduled as ``choice`` says; None where that is not in its space."""
     if choice not in space(func, target, excluded, seen):
         return None
-    workload = parse(func, seen)
+    workload = _parsed(func, target, seen)
     for template in _templates(workload, excluded):
         if choice.template == template.NAME and workload is not None:
             return template.schedule(workload, target, choice.mapping)

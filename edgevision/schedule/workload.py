@@ -100,8 +100,12 @@ def _stage(nest: Any) -> Stage | None:
     )
 
 
-def rebuild(expr: Expr, variables: Mapping[Any, Expr], load: Callable[[Buffer, Sequence[Expr]], Expr]) -> Expr:
-    """``expr`` with each variable replaced and every element read handed to ``load(buffer, indices)``.
+def rebuild(
+    expr: Expr, variables: Mapping[Any, Expr], load: Callable[[Buffer, Sequence[Expr]], Expr],
+    select: Callable[[Expr, Expr, Expr], Expr] = tirx.Select,
+) -> Expr:  # fmt: skip
+    """``expr`` with each variable replaced, every element read handed to ``load(buffer, indices)`` and every choice to
+    ``select(condition, value, other)``.
 
     What a Let defines gets a new name: TVM wants one definition a function, and an expression may be rebuilt many times in it.
     """
@@ -118,7 +122,7 @@ def rebuild(expr: Expr, variables: Mapping[Any, Expr], load: Callable[[Buffer, S
         if kind == "Cast":
             return tirx.Cast(e.ty, visit(e.value))
         if kind == "Select":
-            return tirx.Select(visit(e.condition), visit(e.true_value), visit(e.false_value))
+            return select(visit(e.condition), visit(e.true_value), visit(e.false_value))
         if kind in ("Not", "BitwiseNot"):
             return getattr(tirx, kind)(visit(e.a))
         if kind == "Call":

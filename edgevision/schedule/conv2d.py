@@ -8,7 +8,7 @@ this row is contiguous. Data that needs a border is copied into a zeroed scratch
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tvm.script.ir_builder import IRBuilder
@@ -42,6 +42,8 @@ NAME = "conv2d"
 
 MANY_CHUNKS = 16
 """With fewer, threads share out pairs of a chunk and a block, so that none waits long for the last."""
+MOST_SHARED_WEIGHTS = 64 * 1024
+"""float32 of a block (256 KiB) that stay in an L2 while threads share out the pixels that meet them."""
 
 PARALLEL_MACS = 200_000
 """Below this a kernel stays on one thread: waking a second one costs some 5 us, in which one AVX2 core does about
@@ -222,6 +224,8 @@ def _walk(plan: Plan, tiles: Tiles, *, threads: bool) -> None:
         loop(plan.rows, row, threads=threads and plan.rows > 1)
         return
     chunks = -(-plan.units // plan.sweep)
+    if chunks == 1 and threads and _in_pieces(plan, tiles):
+        return
     if chunks == 1:
         blocks(lambda b, block, split: _chunk(plan, tiles, T.int64(0), b, block, split=split), split=threads)
         return
@@ -236,6 +240,26 @@ def _walk(plan: Plan, tiles: Tiles, *, threads: bool) -> None:
         lambda c: blocks(lambda b, block, _: _chunk(plan, tiles, c, b, block), split=False),
         threads=threads,
     )
+
+
+def _in_pieces(plan: Plan, tiles: Tiles) -> bool:
+    """Where a few blocks of channels are too coarse for threads: in pieces of the pixels, if the weights that each piece meets are
+    few enough; else False. Three blocks keep two threads busy as long as four do, and what follows reads rows, which then lie in
+    the cache of the core that wrote them."""
+    if not 1 < plan.full < MANY_CHUNKS or plan.units == 1 or plan.reduction * plan.block.channels > MOST_SHARED_WEIGHTS:
+        return False
+    by_rows = plan.group_weights <= MOST_SHARED_WEIGHTS
+    sweep = -(-plan.units // (MANY_CHUNKS if by_rows else -(-MANY_CHUNKS // plan.full)))
+    cut, pieces, last = replace(plan, sweep=sweep), -(-plan.units // sweep), plan.rest
+
+    def share(i: Expr) -> None:
+        piece, number = (i // plan.full, i % plan.full) if by_rows else (i % pieces, i // pieces)
+        _chunk(cut, tiles, piece, number, plan.block)
+
+    loop(plan.full * pieces, share, threads=True)
+    if last:
+        loop(pieces, lambda piece: _chunk(cut, tiles, piece, T.int64(0), last), threads=True)
+    return True
 
 
 def _columns(plan: Plan, visit: Callable[[Expr, int], None], *, threads: bool = False) -> None:

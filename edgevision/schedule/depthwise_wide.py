@@ -150,11 +150,23 @@ def pack(weights: np.ndarray, plan: Plan) -> np.ndarray:
 
 
 def _emit(plan: Plan, data: Buffer, scratch: Buffer, weights: Buffer, tail: Tail) -> None:
-    g = plan.geometry
-    whole = g.co // plan.width
-    loop(whole, lambda v: _vector(plan, data, scratch, weights, tail, v, plan.width), threads=whole > 1)
-    if whole < plan.vectors:
-        _vector(plan, data, scratch, weights, tail, T.int64(whole), g.co - whole * plan.width)
+    """Vectors over threads, the last one too, of whose channels some may not exist."""
+    whole, rest = divmod(plan.geometry.co, plan.width)
+
+    def vector(v: Expr) -> None:
+        if not rest:
+            _vector(plan, data, scratch, weights, tail, v, plan.width)
+            return
+        with T.If(v < whole):
+            with T.Then():
+                _vector(plan, data, scratch, weights, tail, v, plan.width)
+            with T.Else():
+                _vector(plan, data, scratch, weights, tail, v, rest)
+
+    if whole:
+        loop(plan.vectors, vector, threads=plan.vectors > 1)
+    else:
+        _vector(plan, data, scratch, weights, tail, T.int64(0), rest)
 
 
 def _vector(plan: Plan, data: Buffer, scratch: Buffer, weights: Buffer, tail: Tail, v: Expr, used: int) -> None:

@@ -212,6 +212,23 @@ def test_other_divisions_stay(divisor):
     assert operators(ingest(network(f"{IMAGE} {{ y = Div(x, c) }}", c=divisor), simplify=False)) == ["Div"]
 
 
+def test_division_before_erf_is_a_product():
+    assert operators(read("d = Div(x, c) y = Erf(d)", {"c": np.array(2**0.5, np.float32)})) == ["Mul", "Erf"]
+
+
+SEEN_ROUNDINGS = ["d = Div(x, c) e = Erf(d) y = Add(d, e)", "d = Div(x, c) y = Floor(d)", "d = Div(c, x) y = Erf(d)"]
+
+
+@pytest.mark.parametrize("body", SEEN_ROUNDINGS)
+def test_a_division_whose_rounding_others_see_stays(body):
+    assert "Div" in operators(read(body, {"c": np.array(2**0.5, np.float32)}))
+
+
+def test_a_division_that_leaves_the_graph_stays():
+    body = "(float[1,4,5,5] x) => (float[1,4,5,5] d, float[1,4,5,5] y) { d = Div(x, c) y = Erf(d) }"
+    assert operators(checked(network(body, c=np.array(2**0.5, np.float32)))) == ["Div", "Erf"]
+
+
 def test_integer_division_stays():
     body = "(int64[8] x) => (int64[8] y) { y = Div(x, c) }"
     assert operators(checked(network(body, c=np.array(2, np.int64)))) == ["Div"]

@@ -3,6 +3,7 @@ schedule."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,8 @@ from edgevision.schedule import winograd
 from edgevision.schedule.apply import realize, schedule_workload, space
 from edgevision.schedule.toom_cook import POINTS, transforms
 from edgevision.target import load
-from tests.schedule.workloads import NATIVE, Case, convolution, prim_func, product, relative_error, run
+from edgevision.tuning_log import Choice
+from tests.schedule.workloads import NATIVE, Case, convolution, outcome, prim_func, product, relative_error, run
 
 TOLERANCE = 3e-6
 """float32 sums of at most some 500 terms against float64: sqrt(500) * 2**-24 is 1.3e-6 of the largest."""
@@ -26,6 +28,7 @@ WINOGRAD_TOLERANCE = 1e-5
 """Intermediate values are up to some ten times the result: see toom_cook.POINTS."""
 
 ARMS_SHAPE = replace(NARROW, vector_bits=128, vector_registers=32)
+WIDE = replace(NARROW, vector_bits=512, vector_registers=32)
 
 extents = st.integers(1, 13)
 
@@ -234,3 +237,44 @@ def test_threads_share_whatever_is_chosen(kernel: tuple[int, int]) -> None:
     for point in points[:: max(1, len(points) // 40)]:
         found = realize(point, func, NATIVE)
         assert found is not None and "T.parallel" in str(found.func), point
+
+
+def shared(func: tirx.PrimFunc) -> list[int]:
+    """Extents of the loops that threads share."""
+    return [int(n) for n in re.findall(r"T\.parallel\((?:T\.int64\()?(\d+)", func.script())]
+
+
+ONE_SWEEP = {"fill": 0, "pixels": 4, "vectors": 3, "sweep": 14 * 14 // 4, "unroll": 1}
+
+
+def test_three_blocks_of_channels_are_shared_in_pieces_of_the_image() -> None:
+    func = convolution(shape=(1, 14, 14, 64), channels=144, kernel=(1, 1)).func
+    found = realize(Choice.of("conv2d", ONE_SWEEP), func, WIDE)
+    assert found is not None and shared(found.func) == [3 * 13]  # 49 tiles, 4 a piece
+
+
+def test_heavy_blocks_are_shared_one_after_the_other() -> None:
+    """All weights are more than an L2 keeps, those of a block are not: two threads meet two blocks each, and half of the third."""
+    func = convolution(shape=(1, 14, 14, 512), channels=144, kernel=(1, 1)).func
+    found = realize(Choice.of("conv2d", ONE_SWEEP), func, WIDE)
+    assert found is not None and shared(found.func) == [3 * 6]  # 49 tiles, 9 a piece
+
+
+def test_blocks_that_fill_the_cache_are_shared_whole() -> None:
+    func = convolution(shape=(1, 14, 14, 1536), channels=144, kernel=(1, 1)).func
+    found = realize(Choice.of("conv2d", ONE_SWEEP), func, WIDE)
+    assert found is not None and shared(found.func) == [3]
+
+
+def test_blocks_in_pieces_are_right_with_channels_left_over() -> None:
+    case = convolution(shape=(1, 14, 14, 24), channels=3 * 48 + 16, kernel=(1, 1))
+    found = realize(Choice.of("conv2d", ONE_SWEEP), case.func, WIDE)
+    assert found is not None and shared(found.func) == [3 * 13, 13]
+    assert relative_error(outcome(case, found, WIDE), case.expected) < TOLERANCE
+
+
+def test_threads_share_the_vector_that_channels_do_not_fill() -> None:
+    case = convolution(shape=(1, 12, 12, 40), channels=40, kernel=(9, 9), pads=(4, 4, 4, 4), groups=40)
+    scheduled, result = run(case, WIDE)
+    assert scheduled.schedule.startswith("template:depthwise_wide") and shared(scheduled.func) == [3]
+    assert relative_error(result, case.expected) < TOLERANCE

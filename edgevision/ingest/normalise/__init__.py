@@ -19,7 +19,7 @@ from edgevision.ingest.normalise.fold_into_weights import BATCH_NORM, CHANNEL_AR
 from edgevision.ingest.normalise.hard_sigmoid import HARD_GATE, HARD_SIGMOID, HARD_SWISH
 from edgevision.ingest.normalise.identities import (
     CLIP_OF_CLIP,
-    DIVISION_BY_POWER_OF_TWO,
+    DIVISION_BY_CONSTANT,
     DROP,
     EXTREMUM,
     RESHAPE_OF_RESHAPE,
@@ -42,7 +42,7 @@ PASSES: tuple[tuple[Rule, ...], ...] = (
     (CHANNELS_LAST, TRANSPOSE_OF_TRANSPOSE, DROP),
     (GLOBAL_REDUCTION, GLOBAL_WINDOW, PAD_INTO_CONV),
     (BATCH_NORM, CHANNEL_ARITHMETIC),
-    (DIVISION_BY_POWER_OF_TWO,),
+    (DIVISION_BY_CONSTANT,),
 )
 
 

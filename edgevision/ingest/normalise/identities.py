@@ -74,8 +74,9 @@ def transpose_as_reshape(graph: Graph, node: Node) -> bool:
     return True
 
 
-def division_by_power_of_two(graph: Graph, node: Node) -> bool:
-    """x / c -> x * (1 / c) where every c is a power of two, so that both round alike."""
+def division_by_constant(graph: Graph, node: Node) -> bool:
+    """x / c -> x * (1 / c) where every c is a power of two, so that both round alike, or where only erf follows, as in GELU:
+    it rises no faster than its argument, in relative terms, so that two roundings more stay two roundings."""
     operand = constant_operand(graph, node)
     if operand is None or not np.issubdtype(operand[1].dtype, np.floating):
         return False
@@ -83,10 +84,15 @@ def division_by_power_of_two(graph: Graph, node: Node) -> bool:
     with np.errstate(divide="ignore", over="ignore"):
         inverse = (1 / operand[1]).astype(operand[1].dtype)
     is_normal = np.isfinite(inverse) & (np.abs(inverse) >= np.finfo(inverse.dtype).tiny)
-    if not (np.abs(mantissa) == 0.5).all() or not is_normal.all():
+    rounds_alike = (np.abs(mantissa) == 0.5).all() or _only_erf_reads(graph, node.output)
+    if not rounds_alike or not is_normal.all():
         return False
     graph.replace(node, "Mul", [operand[0], graph.constant(inverse, node.inputs[1])])
     return True
+
+
+def _only_erf_reads(graph: Graph, tensor: str) -> bool:
+    return tensor not in graph.outputs and all(reader.op == "Erf" for reader in graph.readers(tensor))
 
 
 def _bounds(node: Node) -> tuple[float, float]:
@@ -160,4 +166,4 @@ EXTREMUM = Rule(name="extremum-as-clip", anchors=("Max", "Min"), apply=extremum)
 RESHAPE_OF_RESHAPE = Rule(name="reshape-of-reshape", anchors=("Reshape",), apply=reshape_of_reshape)
 TRANSPOSE_OF_TRANSPOSE = Rule(name="transpose-of-transpose", anchors=("Transpose",), apply=transpose_of_transpose)
 TRANSPOSE_AS_RESHAPE = Rule(name="transpose-as-reshape", anchors=("Transpose",), apply=transpose_as_reshape)
-DIVISION_BY_POWER_OF_TWO = Rule(name="division-by-power-of-two", anchors=("Div",), apply=division_by_power_of_two)
+DIVISION_BY_CONSTANT = Rule(name="division-by-constant", anchors=("Div",), apply=division_by_constant)

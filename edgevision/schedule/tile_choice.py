@@ -53,12 +53,12 @@ def choose(pixels: int, channels: int, reduction: int, width: int, registers: in
 
 
 def contenders(
-    pixels: int, channels: int, reduction: int, width: int, registers: int, *, lane_form: bool
+    pixels: int, channels: int, reduction: int, width: int, registers: int, *, lane_form: bool, within: float = CONTENDING
 ) -> tuple[RegisterTile, ...]:
-    """The tiles worth a measurement: modelled at no more than `CONTENDING` times the best one's cycles."""
+    """The tiles modelled at no more than ``within`` times the best one's cycles; those worth a measurement by default."""
     found = list(_modelled(pixels, channels, reduction, width, registers, lane_form=lane_form))
     least = min(cycles for _, cycles in found)
-    return tuple(tile for tile, cycles in found if cycles <= CONTENDING * least)
+    return tuple(tile for tile, cycles in found if cycles <= within * least)
 
 
 def _modelled(

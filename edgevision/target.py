@@ -79,6 +79,14 @@ class Target:
         return "".join(part[0] + part[1:].replace("-", "_").replace(".", "_") for part in parts)
 
     @property
+    def llvm(self) -> dict[str, object]:
+        """What TVM's LLVM code generator is told."""
+        told: dict[str, object] = {
+            "kind": self.kind, "mtriple": self.triple, "mcpu": self.cpu, "num-cores": self.cores, "mattr": list(self.features),
+        }  # fmt: skip
+        return {**told, "mfloat-abi": "hard"} if self.arch == "arm" else told
+
+    @property
     def glibc(self) -> tuple[int, int] | None:
         """The newest glibc whose symbols the library may need: "aarch64-linux-gnu.2.17" -> (2, 17); None on Android."""
         version = re.search(r"-gnu\w*\.(\d+)\.(\d+)$", self.zig_target)

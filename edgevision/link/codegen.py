@@ -27,13 +27,7 @@ BUILD_OPTIONS = {
 
 def llvm_target(target: Target) -> tvm.target.Target:
     """What TVM calls the target."""
-    options: dict[str, Any] = {
-        "kind": target.kind, "mtriple": target.triple, "mcpu": target.cpu, "num-cores": target.cores,
-        "mattr": list(target.features),
-    }  # fmt: skip
-    if target.arch == "arm":
-        options["mfloat-abi"] = "hard"
-    return tvm.target.Target(options)
+    return tvm.target.Target(target.llvm)
 
 
 UNUSED_FEATURES = frozenset({"aes", "sha2", "crc"})

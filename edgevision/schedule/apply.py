@@ -12,7 +12,19 @@ import tvm
 from tvm import tirx
 
 from edgevision.program import Call, Program, Value
-from edgevision.schedule import conv2d, depthwise, depthwise_wide, generic, interleave, product, rows, transpose, views, winograd
+from edgevision.schedule import (
+    conv2d,
+    depthwise,
+    depthwise_wide,
+    generic,
+    interleave,
+    metaschedule,
+    product,
+    rows,
+    transpose,
+    views,
+    winograd,
+)
 from edgevision.schedule.extremes import as_instructions
 from edgevision.schedule.identity import identify
 from edgevision.schedule.scheduled import Scheduled
@@ -75,9 +87,11 @@ def realize(
     seen: Views | None = None,
 ) -> Scheduled | None:  # fmt: skip
     """The workload scheduled as ``choice`` says; None where that is not in its space."""
-    if choice not in space(func, target, excluded, seen):
-        return None
+    if choice.template == metaschedule.NAME:
+        return metaschedule.schedule(func, target, choice) if choice in _sampled(func, target, seen) else None
     workload = _parsed(func, target, seen)
+    if choice not in _points(workload, func, target, excluded):
+        return None
     for template in _templates(workload, excluded):
         if choice.template == template.NAME and workload is not None:
             return template.schedule(workload, target, choice.mapping)
@@ -88,7 +102,12 @@ def space(
     func: tirx.PrimFunc, target: Target, excluded: frozenset[str] = frozenset(), seen: Views | None = None
 ) -> tuple[Choice, ...]:
     """All that can be chosen for a workload, in an order that does not change."""
-    workload = parse(func, seen)
+    points = _points(_parsed(func, target, seen), func, target, excluded)
+    return (*points, *_sampled(func, target, seen)) if points else ()
+
+
+def _points(workload: Workload | None, func: tirx.PrimFunc, target: Target, excluded: frozenset[str]) -> tuple[Choice, ...]:
+    """Those of our templates."""
     if workload is None:
         return ()
     found = tuple(
@@ -97,6 +116,11 @@ def space(
         for point in template.space(workload, target)
     )
     return found or tuple(Choice.of(generic.NAME, point) for point in generic.space(func))
+
+
+def _sampled(func: tirx.PrimFunc, target: Target, seen: Views | None) -> tuple[Choice, ...]:
+    """MetaSchedule's, which knows no views."""
+    return () if seen else metaschedule.space(func, target)
 
 
 def _templates(workload: Workload | None, excluded: frozenset[str]) -> tuple[Template, ...]:

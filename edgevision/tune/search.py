@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import exp2
 from random import Random
 
+from edgevision.schedule import metaschedule
 from edgevision.schedule.tasks import Task
 from edgevision.tuning_log import Choice, Record, Setting, tuned
 
@@ -18,7 +19,7 @@ LEAST_GAIN, SLACK_GAIN = 0.02, 0.3
 """What the first trials are expected to gain: this share of a task's time, and this share of what it takes beyond the time
 in which its multiplications were done at the rate of the fastest task."""
 NEIGHBOURS, WINNERS = 0.6, 0.2
-"""Shares of the proposals: next to the best so far, and what won for other tasks. The rest is drawn from all."""
+"""Shares of the proposals: next to the best so far, and what won for other tasks. The rest is drawn, each template as likely."""
 MOST_SEEDS = 4
 
 
@@ -91,18 +92,24 @@ class Search:
         left = [choice for choice in self.task.space if choice not in self.tried]
         if not left:
             return None
-        sort = self.random.random()
+        sort, wanted = self.random.random(), set()
         if sort < NEIGHBOURS:
-            near = neighbours(self.best, self.task.space)
-            left = [choice for choice in left if choice in near] or left
+            wanted = neighbours(self.best, self.task.space)
         elif sort < NEIGHBOURS + WINNERS:
-            known = set(winners)
-            left = [choice for choice in left if choice in known] or left
-        return self.random.choice(left)
+            wanted = set(winners)
+        return self.random.choice([choice for choice in left if choice in wanted] or self._of_a_template(left))
+
+    def _of_a_template(self, left: Sequence[Choice]) -> list[Choice]:
+        """Each template has its turn, however many choices it has."""
+        template = self.random.choice(sorted({choice.template for choice in left}))
+        return [choice for choice in left if choice.template == template]
 
 
 def neighbours(best: Choice, space: Iterable[Choice]) -> set[Choice]:
-    """Choices of the same template that differ from ``best`` by one step of one parameter, or by one step each of two."""
+    """Choices of the same template that differ from ``best`` by one step of one parameter, or by one step each of two; for
+    MetaSchedule's, whose numbers have no order, its own."""
+    if best.template == metaschedule.NAME:
+        return metaschedule.neighbours(best)
     same = [choice for choice in space if choice.template == best.template]
     steps = {
         name: {value: place for place, value in enumerate(sorted({choice.mapping[name] for choice in same}))}

@@ -100,8 +100,8 @@ def test_what_is_not_in_the_space_is_refused() -> None:
 
 def test_excluded_templates_are_not_in_the_space() -> None:
     func = CASES["3x3"]().func
-    assert {c.template for c in space(func, NATIVE)} == {"conv2d", "winograd"}
-    assert {c.template for c in space(func, NATIVE, frozenset({"winograd"}))} == {"conv2d"}
+    assert {c.template for c in space(func, NATIVE)} == {"conv2d", "winograd", "metaschedule"}
+    assert {c.template for c in space(func, NATIVE, frozenset({"winograd"}))} == {"conv2d", "metaschedule"}
 
 
 def test_a_log_decides_and_a_choice_that_is_none_falls_back_to_the_next() -> None:

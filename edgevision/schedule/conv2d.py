@@ -48,6 +48,8 @@ MOST_SHARED_WEIGHTS = 64 * 1024
 PARALLEL_MACS = 200_000
 """Below this a kernel stays on one thread: waking a second one costs some 5 us, in which one AVX2 core does about
 this much."""
+PARALLEL_WEIGHTS = 50_000
+"""Likewise of float32 weights that meet one pixel only: 200 kB take a core some 5 us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,7 @@ def _copy_padded(g: Geometry, source: Buffer, target: Buffer) -> None:
 
 def _emit(plan: Plan, data: Buffer, weights: Buffer, tail: Tail) -> None:
     g = plan.geometry
-    threads = g.macs > PARALLEL_MACS
+    threads = _keeps_busy(plan)
 
     def group(which: Expr) -> None:
         def tiles(block_number: Expr, block: Block, row: Expr, first: Expr, pixels: int) -> None:
@@ -201,6 +203,12 @@ def _emit(plan: Plan, data: Buffer, weights: Buffer, tail: Tail) -> None:
         _walk(plan, tiles, threads=threads and (g.groups == 1 or plan.rows * plan.columns > plan.tile))
 
     loop(g.groups, group)
+
+
+def _keeps_busy(plan: Plan) -> bool:
+    """Whether there is work for two threads: multiplications, or weights that each is used once and read from afar."""
+    once = plan.rows * plan.columns == 1
+    return plan.geometry.macs > (PARALLEL_WEIGHTS if once else PARALLEL_MACS)
 
 
 Tiles = Callable[[Expr, Block, Expr, Expr, int], None]

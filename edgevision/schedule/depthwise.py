@@ -47,6 +47,8 @@ STRIPS = (0, 2, 4, 8, 16)
 DEFAULT_STRIP = 16
 """Rows. Over the 35 depthwise layers of MobileNetV2 and GhostNet, Zen 5, cold caches: 16 take 0.80 of the time without strips,
 8 0.84, 4 0.86, 2 0.87, all rows 0.85."""
+LEAST_SHARES = 4
+"""Strips of a vector that threads share out: one vector of 112 rows as one strip would keep one of them busy."""
 LINE_BYTES = 64
 """A vector of less than half a line goes without strips: each line would come as often as it holds vectors. MobileNetV2 on
 NEON, modelled with caches (tune/modelled.py): 112x112x96, stride 2, takes 0.40 of the cycles without strips, others 0.83 to
@@ -60,7 +62,8 @@ UNROLLED_COLUMNS = 7
 class Plan:
     """Output columns [low, high) read only pixels inside the image; ``tile`` of them are handled together.
 
-    A channel vector goes through ``strip`` rows before the next one's turn; with 0 through one tile.
+    A channel vector goes through ``strip`` rows before the next one's turn, fewer where there are few vectors for threads to
+    share; with 0 through one tile.
     """
 
     geometry: Geometry
@@ -152,8 +155,9 @@ def _plan(g: Geometry, parameters: Mapping[str, int]) -> Plan:
     low, high = _inner_columns(g)
     cover = lanes(g.co, parameters["width"])
     whole = sum(1 for v in cover if v.width == cover[0].width)
+    most = -(-g.n * g.ho // -(-LEAST_SHARES // whole))
     return Plan(
-        geometry=g, tile=parameters["tile"], low=low, high=high, strip=parameters["strip"], width=cover[0].width,
+        geometry=g, tile=parameters["tile"], low=low, high=high, strip=min(parameters["strip"], most), width=cover[0].width,
         full=whole, rest=cover[whole:],
     )  # fmt: skip
 

@@ -278,3 +278,20 @@ def test_threads_share_the_vector_that_channels_do_not_fill() -> None:
     scheduled, result = run(case, WIDE)
     assert scheduled.schedule.startswith("template:depthwise_wide") and shared(scheduled.func) == [3]
     assert relative_error(result, case.expected) < TOLERANCE
+
+
+@pytest.mark.parametrize(("channels", "shares"), [(16, 4), (32, 4), (48, 6), (80, 5), (8, 4)])
+def test_threads_share_few_channel_vectors_by_rows(channels: int, shares: int) -> None:
+    """Also where the strip is the whole image."""
+    case = convolution(shape=(1, 40, 40, channels), channels=channels, kernel=(3, 3), pads=(1, 1, 1, 1), groups=channels)
+    choice = Choice.of("depthwise", {"tile": 6, "strip": 40, "width": min(16, channels)})
+    found = realize(choice, case.func, WIDE)
+    assert found is not None and shared(found.func) == [shares]
+    assert relative_error(outcome(case, found, WIDE), case.expected) < TOLERANCE
+
+
+@pytest.mark.parametrize(("depth", "share"), [(80, True), (75, False)])
+def test_threads_share_weights_that_are_used_once(depth: int, share: bool) -> None:
+    """Above 50,000, which take as long to read as a thread takes to wake; by their multiplications it would be 200,000."""
+    assert bool(shared(schedule_workload(product((1,), depth, 640).func, WIDE).func)) is share
+    assert not shared(schedule_workload(product((2,), depth, 640).func, WIDE).func)

@@ -1,7 +1,9 @@
-"""edgevision itself, from the environment that runs the benchmark: compiled for this machine, default options."""
+"""edgevision itself, from the environment that runs the benchmark: compiled for this machine and the number of
+threads."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,7 +17,7 @@ def convert(case: Case, folder: Path) -> None:
     from edgevision.pipeline import Options, compile_model
 
     with tempfile.TemporaryDirectory() as scratch:
-        options = Options(output=Path(scratch), measure=False)
+        options = Options(output=Path(scratch), measure=False, threads=len(os.sched_getaffinity(0)))
         (outcome,) = compile_model(case.onnx, ["native"], options).outcomes
         shutil.copy(outcome.artifact.path, folder / "network.so")
 
@@ -27,4 +29,6 @@ def load(case: Case, folder: Path, threads: int) -> Run:
     return lambda array: network.run(array)[0].astype(np.float32, copy=False)
 
 
-RUNTIME = Runtime(source=f"{__name__}:RUNTIME", name="edgevision", packages=(), convert=convert, load=load)
+RUNTIME = Runtime(
+    source=f"{__name__}:RUNTIME", name="edgevision", packages=(), convert=convert, load=load, per_threads=True
+)  # fmt: skip

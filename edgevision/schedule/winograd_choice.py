@@ -31,10 +31,10 @@ CHUNKS = (1, 2, 4, 8, 16, 32)
 
 AS_GOOD = 1.05
 """Tiles of at least `LEAST_TILE` pixels that cost no more than so many times the best one's cycles, of which that with the widest
-block reads data the fewest times. 14x14x192 to 192 on NEON, modelled with caches: 4 x 5 and one chunk 6.2 M cycles, 8 x 2 and
-two 8.2 M."""
-LEAST_TILE = 4
-"""That each row of weights which is loaded meets, so that loads are no limit."""
+block reads data the fewest times. 14x14x192 to 192 on NEON, modelled with caches: 2 x 10 and one chunk 5.6 M cycles, 4 x 5 6.2 M,
+8 x 2 and two chunks 8.2 M."""
+LEAST_TILE = 2
+"""That each row of weights which is loaded meets: with one, loads would be the limit."""
 
 
 def space(workload: Workload, target: Target) -> tuple[dict[str, int], ...]:

@@ -43,10 +43,10 @@ def test_products_stay_in_the_l2() -> None:
 
 
 def test_weights_that_stay_leave_room_for_data() -> None:
-    g = layer(56, 32)
+    g = layer(56, 16)
     chosen = default(g, ARM64, OUTPUTS)
-    weights = block_bytes(32, chosen["vectors"], 4)
-    data = 4 * POINTS * chosen["pixels"] * chosen["chunk"] * (32 + 4 * chosen["vectors"])
+    weights = block_bytes(16, chosen["vectors"], 4)
+    data = 4 * POINTS * chosen["pixels"] * chosen["chunk"] * (16 + 4 * chosen["vectors"])
     assert weights <= ARM64.l2_bytes // 2 and data <= ARM64.l2_bytes // 2
 
 

@@ -34,7 +34,7 @@ def test_a_stem_leaves_registers_for_elements_of_coming_pixels(channels: int, ta
     assert fits(tile["pixels"], tile["vectors"], target.vector_registers - held, lane_form=False)
 
 
-@pytest.mark.parametrize(("size", "tile"), [(112, 8), (56, 8), (28, 7), (14, 6), (7, 5)])
+@pytest.mark.parametrize(("size", "tile"), [(112, 11), (56, 11), (28, 9), (14, 12), (7, 5)])
 def test_depthwise_layers_take_few_tiles_of_one_size(size: int, tile: int) -> None:
     case = convolution((1, size, size, 24), 24, (3, 3), pads=(1, 1, 1, 1), groups=24)
     assert chosen(case, ARM64) == {"tile": tile, "strip": 0, "width": 4}

@@ -1,13 +1,40 @@
 /* What a session on any device does around its own work: checks, one run at a time, the profile, the interface.
  *
- * Included at the end of the one file that defines `struct ev_session` (with process_id, busy, timing, timed and step_ns), `create`,
- * `destroy`, `run_claimed`, which runs a session that nobody else runs, and `start_timing`, from which on runs are timed. */
+ * Included at the end of the one file that defines `struct ev_session` (with process_id, busy, timing, timed and step_ns), `allocate`,
+ * an empty one or null, `make`, which readies it for runs, `release` of all that it holds by then, `run_claimed`, which runs a session
+ * that nobody else runs, and `start_timing`, from which on runs are timed. */
 
 #ifndef EV_DEVICE_SESSION_H
 #define EV_DEVICE_SESSION_H
 
 #include "calls.h"
 #include "launch_plan.h"
+
+static int create(const ev_options *asked, ev_session **result, ev_error *error) {
+    ev_options options;
+    if (!result) return ev_fail(error, EV_INVALID, "create: `session` is null");
+    *result = NULL;
+    int status = read_options(&options, asked, error);
+    if (status == EV_OK) status = check_options(&options, error);
+    if (status == EV_OK) status = check_alone(&options, ev_the_launch_plan.model, error);
+    if (status != EV_OK) return status;
+    ev_session *session = allocate();
+    if (!session) return ev_fail(error, EV_NO_MEMORY, "no memory for a session of ", ev_the_launch_plan.model->name);
+    status = make(session, &options, error);
+    if (status != EV_OK) {
+        release(session);
+        free(session);
+        return status;
+    }
+    *result = session;
+    return succeed(error);
+}
+
+static void destroy(ev_session *session) {
+    if (!session) return;
+    if (session->process_id == ev_process_id()) release(session); /* a driver's state and threads stay in the parent of a fork */
+    free(session);
+}
 
 static int run(ev_session *session, const void *const *inputs, void *const *outputs, ev_error *error) {
     const ev_model *model = ev_the_launch_plan.model;

@@ -179,32 +179,6 @@ static ev_session *allocate(void) {
     return session;
 }
 
-static int create(const ev_options *asked, ev_session **result, ev_error *error) {
-    ev_options options;
-    if (!result) return ev_fail(error, EV_INVALID, "create: `session` is null");
-    *result = NULL;
-    int status = read_options(&options, asked, error);
-    if (status == EV_OK) status = check_options(&options, error);
-    if (status == EV_OK) status = check_alone(&options, ev_the_launch_plan.model, error);
-    if (status != EV_OK) return status;
-    ev_session *session = allocate();
-    if (!session) return ev_fail(error, EV_NO_MEMORY, "no memory for a session of ", ev_the_launch_plan.model->name);
-    status = make(session, &options, error);
-    if (status != EV_OK) {
-        release(session);
-        free(session);
-        return status;
-    }
-    *result = session;
-    return succeed(error);
-}
-
-static void destroy(ev_session *session) {
-    if (!session) return;
-    if (session->process_id == ev_process_id()) release(session); /* a driver's threads stay in the parent of a fork */
-    free(session);
-}
-
 /* --- running ---------------------------------------------------------------------------------------------------------- */
 
 static int queue_steps(ev_session *session, ev_error *error) {

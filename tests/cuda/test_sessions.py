@@ -54,8 +54,9 @@ PIECE_BY_PIECE = {
 
 
 def with_another_runtime(pieces: Path, folder: Path, before: str, after: str) -> Path:
-    """The library of ``pieces`` with ``after`` in the place of ``before`` in cuda_session.c."""
-    source = (NATIVE / "cuda_session.c").read_text()
+    """The library of ``pieces`` with ``after`` in the place of ``before`` in cuda_session.c and what it ends with."""
+    shared = '#include "device_session.h"'
+    source = (NATIVE / "cuda_session.c").read_text().replace(shared, (NATIVE / "device_session.h").read_text())
     assert source.count(before) == 1
     (folder / "cuda_session.c").write_text(source.replace(before, after))
     others = [NATIVE / part for part in (*RUNTIME, "entry.c") if part != "cuda_session.c"]
@@ -89,7 +90,7 @@ def test_a_session_gives_back_every_byte(words, built, on_fake):
 
 
 def test_a_session_that_is_kept_is_noticed(built, on_fake, tmp_path):
-    library = with_another_runtime(built("tiny").pieces, tmp_path, "    free(session);\n}\n\n/* --- running", "}\n\n/* --- running")
+    library = with_another_runtime(built("tiny").pieces, tmp_path, "    free(session);\n}\n\nstatic int run(", "}\n\nstatic int run(")
     assert grown(on_fake(library, 100, EV_SETTLE="30", EV_FAKE_FREES="1").stdout)[1] > 10_000
 
 

@@ -1,0 +1,51 @@
+"""The tuning logs that come with edgevision: of this version, whole, and found by a compile; modelled ones say so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from edgevision.lower.phases import lower
+from edgevision.pipeline import Options, read, scheduled_for
+from edgevision.target import Target, load
+from edgevision.tune.maintenance import logs, problems
+from edgevision.tuning_log import open_logs, setting_of, shipped, tuned
+from tests.ingest.nets import network, random
+
+ARM64 = load("arm64", cores=1)
+
+
+def test_each_log_is_whole_and_of_this_version() -> None:
+    found = {log.name: log for log in logs(shipped())}
+    assert set(found) == {"x86_64-avx512", "x86_64-avx2", "aarch64-neon"}
+    for log in found.values():
+        assert log.records and not list(problems(log, log.records[0].setting)), log.name
+
+
+def test_what_is_for_arm_was_modelled() -> None:
+    records = open_logs([shipped()], ARM64)
+    found = tuned(records, setting_of(ARM64, 1))
+    assert {record.how for record in records} == {"modelled"}
+    assert not found.refused and found.modelled == len(found.ranked) > 0
+    assert all(ranked[0].ratio < 1 for ranked in found.ranked.values())
+
+
+@pytest.mark.parametrize(("size", "said"), [(14, True), (15, False)], ids=["MobileNetV2's", "of no network"])
+def test_a_compile_for_arm_finds_them_and_says_that_they_are_modelled(tmp_path: Path, size: int, said: bool) -> None:
+    body = f"(float[1,96,{size},{size}] x) => (float[1,576,{size},{size}] y) {{ c = Conv(x, w, b) y = Clip(c, low, high) }}"
+    bounds = {"low": np.array(0, np.float32), "high": np.array(6, np.float32)}
+    onnx.save(network(body, w=random(576, 96, 1, 1), b=random(576), **bounds), tmp_path / "layer.onnx")
+    model = read(tmp_path / "layer.onnx", Options())
+    lines: list[str] = []
+
+    def schedules(target: Target, options: Options) -> list[str]:
+        program = scheduled_for(lower(model), target, model, options, lines.append)
+        return [call.step.schedule for call in program.calls if call.step.macs]
+
+    assert [schedule.startswith("tuned:conv2d") for schedule in schedules(ARM64, Options())] == [said]
+    assert any("modelled, not measured" in line for line in lines)
+    lines.clear()
+    assert not schedules(ARM64, Options(shipped_logs=False))[0].startswith("tuned") and not lines

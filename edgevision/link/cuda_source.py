@@ -7,12 +7,9 @@ from edgevision import tvm_without_torch as tvm_without_torch  # isort: skip  # 
 import re
 
 import tvm
-import tvm_ffi
-from tvm import tirx
-from tvm.sym import Analyzer
 
 from edgevision.errors import UnsupportedError
-from edgevision.link.device_source import Launch, kernels
+from edgevision.link.device_source import Launch, kernels, stores_are_aligned
 from edgevision.program import Program
 
 _PREAMBLE = """\
@@ -65,7 +62,7 @@ template <typename T, typename V> __device__ __forceinline__ void store_4(T *to,
 }
 
 """
-"""TVM loads vectors whole only where it proves that they are aligned, but stores them whole wherever they are: a fault on a GPU."""
+"""For `stores_are_aligned`: a vector stored elsewhere is a fault on a GPU."""
 _STORE = re.compile(r"^( *)\*\(\w+([24])\*\)\((p\d+_ptr \+ .*?)\) = (.*);$", re.MULTILINE)
 
 _KERNEL = 'extern "C" __global__ void '
@@ -83,27 +80,10 @@ def device_source(program: Program, compute_capability: str) -> tuple[str, dict[
     made = tvm.get_global_func("target.build.cuda")(functions, device).inspect_source()
     text = _tidied(made)
     for func in functions.functions.values():
-        if not _stores_are_aligned(func):
+        if not stores_are_aligned(func):
             text = _with_stores_anywhere(text, str(func.attrs["global_symbol"]))
     types = HALF if re.search(r"\bhalf[24]?\b", text) else ""
     return _PREAMBLE + types + (_ANY_ALIGNMENT if "store_" in text else "") + text, launches
-
-
-def _stores_are_aligned(func: tirx.PrimFunc) -> bool:
-    """Whether every vector that ``func`` stores is proven to lie at a multiple of its own size."""
-    analyzer = Analyzer()
-    unproven: list[tirx.BufferStore] = []
-
-    def look(store: tirx.BufferStore) -> tirx.BufferStore:
-        index = store.indices[-1]
-        if isinstance(index, tirx.Ramp):
-            known, lanes = analyzer.modular_set(index.base), int(index.lanes)
-            if int(known.coeff) % lanes or int(known.base) % lanes:
-                unproven.append(store)
-        return store
-
-    tvm_ffi.structural_map(func.body, [(tirx.BufferStore, look)], order="post")
-    return not unproven
 
 
 def _with_stores_anywhere(text: str, kernel: str) -> str:

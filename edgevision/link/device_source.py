@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import tvm
+import tvm_ffi
 from tvm import tirx
+from tvm.sym import Analyzer
 
 from edgevision.link.codegen import BUILD_OPTIONS
 from edgevision.program import GROUP_SIZE, GROUPS, Program
@@ -45,6 +47,24 @@ def kernels(program: Program, device: tvm.target.Target) -> tuple[tvm.IRModule, 
         )  # fmt: skip
         functions[variable] = func
     return tvm.IRModule(functions), launches
+
+
+def stores_are_aligned(func: tirx.PrimFunc) -> bool:
+    """Whether every vector that ``func`` stores is proven to lie at a multiple of its own size. TVM loads vectors whole only where
+    it proves that, but stores them whole wherever they are."""
+    analyzer = Analyzer()
+    unproven: list[tirx.BufferStore] = []
+
+    def look(store: tirx.BufferStore) -> tirx.BufferStore:
+        index = store.indices[-1]
+        if isinstance(index, tirx.Ramp):
+            known, lanes = analyzer.modular_set(index.base), int(index.lanes)
+            if int(known.coeff) % lanes or int(known.base) % lanes:
+                unproven.append(store)
+        return store
+
+    tvm_ffi.structural_map(func.body, [(tirx.BufferStore, look)], order="post")
+    return not unproven
 
 
 def _lowered(module: tvm.IRModule, target: Any) -> tvm.IRModule:

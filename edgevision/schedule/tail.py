@@ -28,8 +28,15 @@ class Tail:
     def output(self) -> Buffer:
         return self.places[-1]
 
-    def value(self, at: Sequence[Expr], anchored: Expr) -> Expr:
-        """The workload's result at output indices ``at``, where the anchor's own result there is ``anchored``."""
+    @property
+    def results(self) -> tuple[Stage, ...]:
+        """What is written: ``last``, and what a device's workload keeps beside it."""
+        return tuple(s for p in self.workload.params for s in (self.workload.producer(p),) if s is not None)
+
+    def value(self, at: Sequence[Expr], anchored: Expr, result: Stage | None = None) -> Expr:
+        """The workload's result, or the given one, at output indices ``at``, where the anchor's own result there is
+        ``anchored``."""
+        result = result or self.last
 
         def element(buffer: Buffer, indices: Sequence[Expr]) -> Expr:
             if buffer.same_as(self.anchor.buffer):
@@ -39,9 +46,9 @@ class Tail:
                 return self.place(buffer)[tuple(indices)]
             return rebuild(stage.value, dict(zip(stage.axes, indices, strict=True)), element)
 
-        if self.last is self.anchor:
+        if result is self.anchor:
             return anchored
-        return rebuild(self.last.value, dict(zip(self.last.axes, at, strict=True)), element)
+        return rebuild(result.value, dict(zip(result.axes, at, strict=True)), element)
 
     def store(self, prefix: Sequence[Expr], channel: Expr, acc: Buffer, width: int, first: Expr = 0) -> None:
         """Write ``width`` results, lanes ``first`` and up of an accumulator, to output indices [*prefix, channel

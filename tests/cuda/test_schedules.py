@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from edgevision import target
+from edgevision.ingest import read
+from edgevision.lower.phases import lower
 from edgevision.program import GROUP_SIZE, GROUPS
 from edgevision.schedule.gpu import warp_tile
+from edgevision.schedule.gpu.apply import schedule
 from edgevision.schedule.gpu.warp_tile import Steps, WarpTile
 from tests import executor
 from tests.cuda import on_cpu
-from tests.opencl.test_schedules import Bundle, convolutions, depthwise, others
+from tests.opencl.test_schedules import Bundle, alone, convolutions, depthwise, grouped, others
 
 GENERATOR = np.random.default_rng(7)
 
@@ -30,10 +33,13 @@ def shared() -> Bundle:
     b.conv(wide, 1, (1, 1))
     b.conv(dot, 10, (1, 1))
     b.conv(dot, 33, (1, 1), bias=False)
+    b.conv(deep, 48, (3, 3), pads=[1, 1, 1, 1], group=3)
+    b.conv(dot, 24, (1, 1), group=2)  # three vectors a group
     return b
 
 
-BUNDLES = {"conv2d": convolutions, "depthwise": depthwise, "others": others, "shared": shared}
+BUNDLES = {"conv2d": convolutions, "depthwise": depthwise, "grouped": grouped, "alone": alone, "others": others,
+           "shared": shared}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +60,15 @@ def test_kernels_compute_what_onnxruntime_does(name, compiled):
         error = np.abs(found - wanted).max() / np.abs(wanted).max()
         assert found.shape == wanted.shape
         assert error < 1e-5, (node, error)
+
+
+def test_a_tile_has_the_channels_of_one_group():
+    b = Bundle()
+    b.conv(b.image(1, 24, 56, 56), 24, (3, 3), pads=[1, 1, 1, 1], group=2)  # three vectors a group, of which tiles would take two
+    b.conv(b.image(1, 24, 56, 56), 48, (1, 1), group=2)
+    program = schedule(lower(read(b.model(), simplify=False)), on_cpu.TARGET)
+    tiles = [call.step.schedule.split()[1].split("x") for call in program.calls if call.step.macs]
+    assert [int(vectors) for _, vectors, _ in tiles] == [1, 2]
 
 
 def test_long_reductions_are_shared(compiled):

@@ -106,6 +106,18 @@ def test_the_metal_that_was_written_computes_the_network(written: Path, tmp_path
     assert np.abs(found - wanted).max() < 1e-5 * np.abs(wanted).max()
 
 
+@pytest.mark.parametrize("channels", [6, 8])
+def test_metal_stores_packed_vectors_where_they_may_lie_anywhere(channels: int, tmp_path: Path) -> None:
+    g = networks.Graph(2)
+    x = g.conv("image", 3, channels, 3)
+    model = g.model(g.add("Flatten", g.add("GlobalMaxPool", g.add("MaxPool", x, kernel_shape=[2, 2]))), 20, channels)
+    made = emitted(scheduled(model), "metal")
+    assert ("*(device packed_float4*)(" in made.text) == (channels % 4 != 0)
+    (found,) = metal_on_cpu.run(metal_on_cpu.build(made.text, tmp_path), made.weights, made.plan, [IMAGE])
+    (wanted,) = executor.onnxruntime_outputs(model, [IMAGE])
+    assert np.abs(found - wanted).max() < 1e-5 * np.abs(wanted).max()
+
+
 def test_a_wrong_text_is_refused(vulkan: None) -> None:
     import wgpu
 

@@ -38,6 +38,11 @@ class Graph:
         pads = [kernel // 2] * 4
         return self.add("Conv", x, weight, bias, kernel_shape=[kernel] * 2, pads=pads, strides=[stride] * 2, group=group)
 
+    def ghost(self, x: str, channels: int) -> str:
+        """A convolution beside a depthwise one of what it makes, as many channels each."""
+        first = self.conv(x, channels, channels // 2, 1)
+        return self.add("Concat", first, self.conv(first, channels // 2, channels // 2, 3, group=channels // 2), axis=1)
+
     def model(self, result: str, size: int, classes: int) -> onnx.ModelProto:
         image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, size, size])
         scores = helper.make_tensor_value_info(result, TensorProto.FLOAT, [1, classes])
@@ -46,7 +51,7 @@ class Graph:
 
 
 def small(size: int = 20, classes: int = 10, seed: int = 0) -> onnx.ModelProto:
-    """Convolutions with and without borders, depthwise, a concatenation, squeeze-and-excitation, pools, Softmax."""
+    """Convolutions with and without borders, depthwise, concatenations, squeeze-and-excitation, a shortcut, pools, Softmax."""
     g = Graph(seed)
     x = g.add("Relu", g.conv("image", 3, 12, 3, stride=2))
     wide = g.add("Relu", g.conv(x, 12, 20, 1))
@@ -57,6 +62,7 @@ def small(size: int = 20, classes: int = 10, seed: int = 0) -> onnx.ModelProto:
     gate = g.add("HardSigmoid", g.conv(gate, 8, 40, 1), alpha=1 / 6, beta=0.5)
     x = g.add("Mul", joined, gate)
     x = g.add("Add", g.conv(x, 40, 12, 1), g.conv(g.conv(x, 40, 40, 5, group=40), 40, 12, 1))
+    x = g.add("Add", g.ghost(x, 12), x)
     x = g.add("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
     x = g.add("Flatten", g.add("GlobalAveragePool", x))
     x = g.add("Gemm", x, g.weight(12, classes), g.weight(classes, scale=0.1))

@@ -48,7 +48,7 @@ def agrees(model: onnx.ModelProto, name: str = "opencl") -> bool:
     return bool(np.abs(found - wanted).max() < 1e-5 * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("change", [{}, {"stride": 2}, {"gate": "Add"}])
+@pytest.mark.parametrize("change", [{}, {"stride": 2}, {"gate": "Add"}, {"group": 4}])
 @pytest.mark.parametrize("name", ["opencl", "opencl-mali"])
 def test_a_gate_in_front_of_a_convolution_costs_no_launch(change, name, pocl):
     model = gated(**change)
@@ -60,10 +60,34 @@ def test_the_inputs_new_order_costs_no_launch():
     assert not launches_alone(gated(), "transpose")
 
 
+def reduced(op: str, *, beside: bool = False) -> onnx.ModelProto:
+    """The image in another order, reduced, ``beside`` a convolution that reads it so too."""
+    g = Graph(8)
+    attributes = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]} if op == "MaxPool" else {}
+    y = g.add("GlobalMaxPool", g.add(op, "image", **attributes))
+    y = g.add("Add", y, g.add("GlobalMaxPool", g.conv("image", 3, 3, 3))) if beside else y
+    y = g.add("Flatten", y)
+    return g.model(g.add("Gemm", y, g.weight(3, 5), g.weight(5, scale=0.1)), 12, 5)
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a convolution"])
+@pytest.mark.parametrize("name", ["opencl", "opencl-mali"])
+def test_a_new_order_in_front_of_what_reads_each_element_once_costs_no_launch(name, beside, pocl):
+    model = reduced("GlobalAveragePool", beside=beside)
+    assert not launches_alone(model, "transpose")
+    assert agrees(model, name)
+
+
+def test_what_reads_an_element_often_leaves_the_new_order_its_launch(pocl):
+    model = reduced("MaxPool")
+    assert launches_alone(model, "transpose")
+    assert agrees(model)
+
+
 NEAR_MISSES = {
     "a wide kernel would multiply nine times": {"kernel": 3},
     "depthwise": {"group": 16},
-    "grouped": {"group": 4},
+    "groups that no vector fills": {"group": 8},
     "two readers": {"readers": 2},
     "read again behind the convolution": {"residual": True},
     "a division": {"gate": "Div"},

@@ -79,7 +79,27 @@ def convolutions() -> Bundle:
     b.conv(x, 16, (1, 1), strides=[2, 2])
     b.conv(few, 16, (3, 3), pads=[1, 1, 1, 1], strides=[2, 2])
     b.conv(two, 12, (3, 3), pads=[1, 1, 1, 1])  # rows of two images
-    b.conv(x, 8, (3, 3), group=2, pads=[1, 1, 1, 1])  # grouped: no template
+    return b
+
+
+def grouped() -> Bundle:
+    b = Bundle()
+    x, two = b.image(1, 20, 9, 11), b.image(2, 24, 7, 6)
+    b.conv(x, 8, (3, 3), group=2, pads=[1, 1, 1, 1])
+    b.conv(x, 96, (3, 3), group=2, pads=[1, 1, 1, 1], strides=[2, 2])  # several vectors a group
+    b.conv(x, 24, (1, 1), group=2, bias=False)
+    b.conv(two, 24, (3, 3), group=6, pads=[1, 1, 1, 1])
+    b.conv(two, 72, (1, 1), group=3)
+    b.conv(x, 88, (3, 3), group=2, pads=[1, 1, 1, 1])  # eleven vectors a group: a tile of four would leave it
+    return b
+
+
+def alone() -> Bundle:
+    """Groups that no vector fills."""
+    b = Bundle()
+    x = b.image(1, 20, 9, 11)
+    b.conv(x, 12, (3, 3), group=2, pads=[1, 1, 1, 1])
+    b.conv(x, 40, (3, 3), group=20, pads=[1, 1, 1, 1])
     return b
 
 
@@ -94,7 +114,6 @@ def depthwise() -> Bundle:
     b.conv(x, 20, (9, 9), group=20, pads=[4, 4, 4, 4])  # too wide to keep a row of weights
     b.conv(two, 16, (3, 3), group=16, pads=[0, 1, 1, 0])
     b.conv(wide, 37, (3, 3), group=37, pads=[1, 1, 1, 1])  # a vector, pieces of one, one channel
-    b.conv(x, 40, (3, 3), group=20, pads=[1, 1, 1, 1])  # two results a channel: no template
     return b
 
 
@@ -124,17 +143,18 @@ def _axis(b: Bundle) -> str:
     return "axis"
 
 
-BUNDLES = {"conv2d": convolutions, "depthwise": depthwise, "others": others}
+BUNDLES = {"conv2d": convolutions, "depthwise": depthwise, "grouped": grouped, "alone": alone, "others": others}
 
 
 @pytest.mark.parametrize("name", ["opencl", "opencl-mali"])
-@pytest.mark.parametrize("kind", ["conv2d", "depthwise"])
+@pytest.mark.parametrize("kind", ["conv2d", "depthwise", "grouped"])
 def test_templates_compute_what_onnxruntime_does(kind, name, pocl):
     BUNDLES[kind]().check(name=name)
 
 
-def test_other_workloads_compute_what_onnxruntime_does(pocl):
-    others().check()
+@pytest.mark.parametrize("kind", ["alone", "others"])
+def test_other_workloads_compute_what_onnxruntime_does(kind, pocl):
+    BUNDLES[kind]().check()
 
 
 def programs(bundle: Bundle, name: str = "opencl"):
@@ -142,10 +162,17 @@ def programs(bundle: Bundle, name: str = "opencl"):
 
 
 def test_convolutions_take_the_template_and_near_misses_do_not():
-    kinds = [call.step.schedule.split()[0] for call in programs(convolutions()).calls if call.step.macs]
-    assert kinds == ["template:conv2d"] * 11 + ["default:reduce"]
-    kinds = [call.step.schedule.split()[0] for call in programs(depthwise()).calls if call.step.macs]
-    assert kinds == ["template:depthwise"] * 8 + ["default:reduce"]
+    tile = "template:conv2d"
+    kinds = {"conv2d": tile, "grouped": tile, "depthwise": "template:depthwise", "alone": "default:reduce"}
+    for name, wanted in kinds.items():
+        assert {call.step.schedule.split()[0] for call in programs(BUNDLES[name]()).calls if call.step.macs} == {wanted}
+
+
+def test_a_tile_has_the_channels_of_one_group():
+    tiles = [call.step.schedule.split()[1].split("x") for call in programs(grouped()).calls if call.step.macs]
+    blocks = [int(vectors) * int(width) for _, vectors, width in tiles]
+    assert [group % block for group, block in zip((4, 48, 12, 4, 24, 44), blocks, strict=True)] == [0] * 6
+    assert max(int(vectors) for _, vectors, _ in tiles) > 1
 
 
 @pytest.mark.parametrize("kind", BUNDLES)
@@ -175,7 +202,7 @@ def test_a_network_launches_one_kernel_a_workload():
     """Concatenations and everything behind a convolution or a pool cost no launch of their own."""
     program = schedule(lower(read(networks.small(), simplify=False)), device.chosen())
     assert not any("concat" in call.step.ops for call in program.calls)
-    assert len([call for call in program.calls if call.step.macs]) == 9
+    assert len([call for call in program.calls if call.step.macs]) == 11
 
 
 def test_the_same_network_gives_the_same_source():

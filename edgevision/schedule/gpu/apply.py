@@ -11,7 +11,7 @@ from tvm import tirx
 
 from edgevision.program import Call, Program, Value
 from edgevision.schedule import views
-from edgevision.schedule.gpu import concat, conv2d, depthwise, join, prologue, sequential, stages
+from edgevision.schedule.gpu import concat, conv2d, depthwise, join, parts, prologue, sequential, stages
 from edgevision.schedule.gpu.scheduled import DeviceSchedule, Kernel
 from edgevision.schedule.workload import Views, Workload, parse
 from edgevision.target import Target
@@ -24,8 +24,9 @@ def schedule(program: Program, target: Target) -> Program:
     """One call a kernel, in order; weights as the kernels read them, buffers between kernels of one workload appended to the
     scratch."""
     program = views.share(program, {name for name, func in _functions(program).items() if not _is_finished(func)})
-    program, prologues = prologue.absorb(program)
-    program, joined = join.join(program, prologues)
+    program, made = parts.spread(program)
+    program, made = join.join(program, made)
+    program, prologues, made = prologue.absorb(program, made)
     done: dict[tuple[str, object], tuple[str, DeviceSchedule]] = {}
     weights = _Weights(program)
     functions: dict[str, tirx.PrimFunc] = {}
@@ -36,8 +37,8 @@ def schedule(program: Program, target: Target) -> Program:
         before = prologues.get(id(call))
         key = (call.function, (tuple((i, *place) for i, place in seen.items()), before and before.workload.func))
         if key not in done:
-            if call.function in joined:
-                plan = schedule_workload(replace(joined[call.function], views=seen), target)
+            if call.function in made:
+                plan = schedule_workload(replace(made[call.function], views=seen), target, before)
             else:
                 plan = schedule_function(program.module[call.function], target, seen, before)
             done[key] = (f"k{len(done)}_{call.function}", plan)
@@ -63,15 +64,15 @@ def schedule_function(
     workload = parse(func, seen)
     if workload is None:
         return sequential.schedule(func, target)
+    return schedule_workload(workload, target, before)
+
+
+def schedule_workload(workload: Workload, target: Target, before: prologue.Prologue | None = None) -> DeviceSchedule:
+    """By the first template that takes it; ``before`` as above."""
     if before is not None:
-        joined = conv2d.schedule(workload, target, before)
-        assert joined is not None, "only a convolution has a prologue"
-        return joined
-    return schedule_workload(workload, target)
-
-
-def schedule_workload(workload: Workload, target: Target) -> DeviceSchedule:
-    """By the first template that takes it."""
+        found = conv2d.schedule(workload, target, before)
+        assert found is not None, "only a convolution has a prologue"
+        return found
     for template in TEMPLATES:
         found = template(workload, target)
         if found is not None:
@@ -92,7 +93,7 @@ def _launch(call: Call, name: str, kernel: Kernel, args: list[Value], plan: Devi
         call.step, schedule=plan.schedule, name=call.step.name if number == 0 else f"{call.step.name}_{number}",
         macs=call.step.macs if number == 0 else 0,
     )  # fmt: skip
-    return Call(function=name, args=tuple(args[i] for i in kernel.arguments), outputs=1, step=step)
+    return Call(function=name, args=tuple(args[i] for i in kernel.arguments), outputs=call.outputs, step=step)
 
 
 class _Weights:

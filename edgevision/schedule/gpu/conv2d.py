@@ -1,16 +1,17 @@
-"""Convolution without groups, and matrix product: a tile of pixels x channel vectors in each work item's registers.
+"""Convolution and matrix product: a tile of pixels x channel vectors in each work item's registers.
 
 Every reduction step loads the tile's row of packed weights and one number a pixel. Weights are packed
 [block][kh * kw * ci][block's channels], filled up with zeros to whole blocks; where work items run in warps
 [kh * kw * ci][vector of a block][block][vector's channels], so that neighbours read neighbouring vectors. There several work items
 may share a tile's reduction, and meet in local memory. Borders are not copied: rows outside the image are left out of the loop over
-the kernel's rows, and a tile that touches the left or right border reads zeros there.
+the kernel's rows, and a tile that touches the left or right border reads zeros there. A tile's channels are all of one group.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import gcd
 from typing import Protocol
 
 import numpy as np
@@ -102,12 +103,21 @@ Read = Callable[[Sequence[Expr]], Expr]
 """Indices of the data's first element -> a vector of ``step`` of them."""
 
 
+LEAST_OF_GROUP = 4
+"""Channels that a group's vectors must have: with fewer, each is computed alone."""
+
+
 def takes(g: Geometry) -> bool:
-    return g.groups == 1 and dtype_of(g.source) == "float32"
+    return (g.groups == 1 or _group_width(g, LEAST_OF_GROUP) == LEAST_OF_GROUP) and dtype_of(g.source) == "float32"
+
+
+def _group_width(g: Geometry, most: int) -> int:
+    """The widest vector of those that fill a group."""
+    return gcd(g.co // g.groups, most)
 
 
 def schedule(workload: Workload, target: Target, prologue: Prologue | None = None) -> DeviceSchedule | None:
-    """None where the workload is not a float32 convolution without groups by a weight with an elementwise tail.
+    """None where the workload is not a float32 convolution by a weight, in groups of whole vectors, with an elementwise tail.
 
     With ``prologue`` the kernel's arguments are the workload's and then the prologue's operands."""
     found = elementwise_tail(workload)
@@ -141,17 +151,21 @@ def schedule(workload: Workload, target: Target, prologue: Prologue | None = Non
 def choose(g: Geometry, target: Target, *, straight: bool, prologue: Prologue | None = None) -> Plan:
     flat = g.kh == g.kw == 1 and g.strides == (1, 1) and g.padded is None and (prologue is None or prologue.pointwise)
     rows, columns = (1, g.n * g.ho * g.wo) if flat else (g.n * g.ho, g.wo)
-    width = vector_width(g.co, target.vector_bits // 32)
+    most, channels = target.vector_bits // 32, g.co // g.groups
+    width = vector_width(g.co, most) if g.groups == 1 else _group_width(g, most)
     step = STEP if target.vector_bits == 32 * STEP and g.ci % STEP == 0 and prologue is None else 1
     if target.kind == "cuda":
         steps = warp_tile.Steps(windows=g.kh * g.kw, each=g.ci // step, width=step)
-        found = warp_tile.choose(rows, columns, g.co, steps, units=target.compute_units, block=target.work_group)
+        found = warp_tile.choose(
+            rows * g.groups, columns, channels, steps, units=target.compute_units, block=target.work_group
+        )
         return Plan(
-            geometry=g, flat=flat, straight=straight, rows=rows, columns=columns, pixels=found.pixels, vectors=found.vectors,
+            geometry=g, flat=flat, straight=straight, rows=rows, columns=columns, pixels=found.pixels,
+            vectors=gcd(found.vectors, channels // width) if g.groups > 1 else found.vectors,
             width=width, step=step, splits=found.splits, lanes=found.lanes,
         )  # fmt: skip
     tile = tile_choice.choose(
-        columns, -(-g.co // width) * width, g.kh * g.kw * g.ci, width, target.vector_registers, lane_form=False
+        columns, -(-channels // width) * width, g.kh * g.kw * g.ci, width, target.vector_registers, lane_form=False
     )
     pixels, vectors = tile.pixels, tile.vectors
     while pixels * vectors > 1 and rows * -(-columns // pixels) * -(-g.co // (vectors * width)) < target.work_items:
@@ -160,6 +174,7 @@ def choose(g: Geometry, target: Target, *, straight: bool, prologue: Prologue | 
         else:
             pixels = -(-pixels // 2)
     pixels = k.largest_divisor(columns, pixels, -(-2 * pixels // 3)) or pixels
+    vectors = k.largest_divisor(channels // width, vectors) or 1 if g.groups > 1 else vectors
     return Plan(
         geometry=g, flat=flat, straight=straight, rows=rows, columns=columns, pixels=pixels, vectors=vectors, width=width,
         step=step,
@@ -198,10 +213,11 @@ def _item(plan: Plan, item: Expr, read: Read, weights: Buffer, tail: Tail, membe
     first, block = k.keep(tile * plan.pixels), k.keep(block)
     acc = k.registers(plan.pixels * plan.vectors, plan.width)
     base = k.keep(block * (plan.width if plan.splits else plan.reduction * plan.block))
+    group = k.keep(block * plan.block // (g.co // g.groups) * g.ci) if g.groups > 1 else T.int64(0)
     if plan.flat:
-        _flat_taps(plan, first, read, weights, base, acc, member)
+        _flat_taps(plan, first, group, read, weights, base, acc, member)
     else:
-        _window_taps(plan, n, k.keep(y), first, read, weights, base, acc, member)
+        _window_taps(plan, n, k.keep(y), first, group, read, weights, base, acc, member)
     if member is None:
         _finish(plan, n, y, first, block, acc, tail)
     else:
@@ -253,23 +269,24 @@ def _channel_steps(plan: Plan, member: k.Member | None, step: Callable[[Expr], N
 
 
 def _flat_taps(
-    plan: Plan, first: Expr, read: Read, weights: Buffer, base: Expr, acc: Buffer, member: k.Member | None
+    plan: Plan, first: Expr, group: Expr, read: Read, weights: Buffer, base: Expr, acc: Buffer, member: k.Member | None
 ) -> None:  # fmt: skip
-    """Pixels beyond the last one repeat it: what they compute is not stored."""
+    """Of the input channels from ``group`` on. Pixels beyond the last one repeat it: what they compute is not stored."""
     zeros = tuple(T.int64(0) for _ in plan.geometry.prefix[1:])
     last = T.int64(plan.columns - 1)
     exact = plan.columns % plan.pixels == 0
     pixels = [first + p if exact else k.keep(T.min(first + p, last)) for p in range(plan.pixels)]
 
     def step(i: Expr) -> None:
-        elements = [read([*zeros, pixel, i * plan.step]) for pixel in pixels]
+        elements = [read([*zeros, pixel, group + i * plan.step]) for pixel in pixels]
         _accumulate(plan, acc, weights, base + i * (plan.step * plan.line), elements)
 
     _channel_steps(plan, member, step)
 
 
 def _window_taps(
-    plan: Plan, n: Expr, y: Expr, first: Expr, read: Read, weights: Buffer, base: Expr, acc: Buffer, member: k.Member | None
+    plan: Plan, n: Expr, y: Expr, first: Expr, group: Expr, read: Read, weights: Buffer, base: Expr, acc: Buffer,
+    member: k.Member | None,
 ) -> None:  # fmt: skip
     g = plan.geometry
     top = k.keep(y * g.strides[0] - g.pads[0])
@@ -287,7 +304,7 @@ def _window_taps(
             def step(i: Expr) -> None:
                 elements = []
                 for column in columns:
-                    value = read([n, line, column, i * plan.step])
+                    value = read([n, line, column, group + i * plan.step])
                     check = k.inside([(column, g.w, low, high)]) if masked else None
                     zero = broadcast(T.float32(0), plan.step)
                     elements.append(value if check is None else T.if_then_else(check, value, zero))

@@ -66,11 +66,15 @@ class Plan:
         return self.geometry.n * self.strips * self.tiles * self.vectors
 
 
+def takes(g: Geometry) -> bool:
+    return g.co == g.groups and g.ci == 1 and dtype_of(g.source) == "float32"
+
+
 def schedule(workload: Workload, target: Target) -> DeviceSchedule | None:
     """None where the workload is not a float32 depthwise convolution with one output a channel and an elementwise tail."""
     found = elementwise_tail(workload)
     g = geometry(workload, found[0]) if found else None
-    if found is None or g is None or g.co != g.groups or g.ci != 1 or dtype_of(g.source) != "float32":
+    if found is None or g is None or not takes(g):
         return None
     plan = choose(g, target)
     number = next(i for i, p in enumerate(workload.params) if p.same_as(g.weights))

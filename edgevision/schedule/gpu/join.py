@@ -11,39 +11,34 @@ Every element is computed once, by the same operations in the same order: result
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 
 from edgevision.program import Call, Program
-from edgevision.schedule.register_tile import Buffer, Expr
+from edgevision.schedule.gpu import workloads
+from edgevision.schedule.register_tile import Buffer
 from edgevision.schedule.tail import elementwise_tail
-from edgevision.schedule.workload import Stage, Workload, nodes, parse, rebuild, shape_of
-
-MOST_OPERANDS = 8
-"""Of a joined kernel, its result among them: as many buffers as WebGPU promises a kernel (maxStorageBuffersPerShaderStage)."""
-
-Workloads = Mapping[str, Workload]
-"""What calls compute that were joined, by the names of their functions, which are in no module."""
+from edgevision.schedule.workload import Workload, nodes, shape_of
 
 
-def join(program: Program, apart: Collection[int]) -> tuple[Program, Workloads]:
-    """The program with fewer calls. ``apart`` holds the identities of calls that stay as they are."""
-    made: dict[str, Workload] = {}
+def join(program: Program, known: workloads.Made) -> tuple[Program, workloads.Made]:
+    """The program with fewer calls, and what its calls compute that are in no module."""
+    made = dict(known)
     names: dict[tuple[str, str, int], str] = {}
     calls = list(program.calls)
     number = 0
     while number < len(calls):
         first = calls[number]
         reader = _only_reader(calls, first)
-        pair = None if reader is None or id(first) in apart or id(reader) in apart else _parsed(program, made, first, reader)
+        pair = _parsed(program, made, first, reader) if reader is not None else None
         where = _position(first, reader) if reader is not None else None
-        joined = _joined(*pair, where) if pair is not None and where is not None else None
-        if reader is None or where is None or joined is None:
+        whole = joined(*pair, where) if pair is not None and where is not None else None
+        if reader is None or where is None or whole is None:
             number += 1
             continue
         name = names.setdefault((first.function, reader.function, where), f"joined{len(names)}_{reader.function}")
-        made.setdefault(name, joined)
+        made.setdefault(name, whole)
         calls[next(i for i, c in enumerate(calls) if c is reader)] = _call(name, first, reader, where)
         del calls[number]
         number = max(0, number - 1)
@@ -67,56 +62,25 @@ def _position(first: Call, reader: Call) -> int | None:
     return where if where < len(reader.args) - 1 else None
 
 
-def _parsed(program: Program, made: Workloads, *calls: Call) -> tuple[Workload, Workload] | None:
-    found: list[Workload] = []
-    for call in calls:
-        workload = made.get(call.function)
-        if workload is None:
-            func = program.module[call.function]
-            workload = None if func.attrs and func.attrs.get("tirx.is_scheduled") else parse(func)
-        if workload is None:
-            return None
-        found.append(workload)
-    return found[0], found[1]
+def _parsed(program: Program, made: workloads.Made, first: Call, reader: Call) -> tuple[Workload, Workload] | None:
+    one, other = (workloads.of(program, made, call) for call in (first, reader))
+    return (one, other) if one is not None and other is not None else None
 
 
-def _joined(first: Workload, reader: Workload, where: int) -> Workload | None:
+def joined(first: Workload, reader: Workload, where: int, *, keep: bool = False) -> Workload | None:
     """Both as one workload; None where that is no elementwise work in front of or behind what templates compute, or where an
-    element would be computed more than once."""
-    if len(first.params) + len(reader.params) - 2 > MOST_OPERANDS or _shared(first, reader):
+    element would be computed more than once. With ``keep`` the first one's result is a result too, the last but one."""
+    source, whole = reader.params[where], workloads.composed(first, reader, where, keep=keep)
+    if whole is None or len(workloads.loads(reader, source)) != 1:
         return None
-    passed, source = first.params[-1], reader.params[where]
-    if prod(shape_of(passed)) != prod(shape_of(reader.params[-1])) or len(list(_loads(reader.stages, source))) != 1:
+    if prod(shape_of(first.params[-1])) != prod(shape_of(reader.params[-1])):
         return None
-    stages = (*first.stages, *(_reading(stage, source, passed) for stage in reader.stages))
-    params = (*first.params[:-1], *reader.params[:where], *reader.params[where + 1 :])
-    whole = Workload(func=reader.func, params=params, stages=stages)
     reduced = [side for side in (first, reader) if any(s.reduction for s in side.stages)]
     if not reduced:
         return whole
     if len(reduced) > 1 or reduced[0].anchor is None or elementwise_tail(reduced[0]) is None or elementwise_tail(whole) is None:
         return None
     return None if reader.anchor is not None and _feeds_anchor(reader, source) else whole
-
-
-def _shared(first: Workload, reader: Workload) -> bool:
-    """A function joined to itself: its buffers would have two meanings."""
-    own = [*first.params, *(s.buffer for s in first.stages)]
-    return any(a.same_as(b) for a in own for b in (*reader.params, *(s.buffer for s in reader.stages)))
-
-
-def _loads(stages: Sequence[Stage], buffer: Buffer) -> Iterator[Expr]:
-    for stage in stages:
-        yield from (n for n in nodes(stage.value) if type(n).__name__ == "TensorLoad" and n.source.same_as(buffer))
-
-
-def _reading(stage: Stage, source: Buffer, passed: Buffer) -> Stage:
-    """``stage`` with ``passed`` where it reads ``source``."""
-
-    def element(buffer: Buffer, indices: Sequence[Expr]) -> Expr:
-        return (passed if buffer.same_as(source) else buffer)[tuple(indices)]
-
-    return replace(stage, value=rebuild(stage.value, {}, element))
 
 
 def _feeds_anchor(workload: Workload, buffer: Buffer) -> bool:

@@ -1,25 +1,27 @@
 """Elementwise work in front of a convolution, computed where the convolution reads: no launch and no tensor of its own.
 
-The input's transposition to channels last and squeeze-and-excitation's multiplication are what networks have there.
+The input's transposition to channels last and squeeze-and-excitation's multiplication are what networks have there. A change of
+order is computed where pools and reductions read too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
-from edgevision.program import Call, Program
+from edgevision.program import Call, Program, Value
 from edgevision.schedule.geometry import geometry
-from edgevision.schedule.gpu import conv2d
+from edgevision.schedule.gpu import conv2d, workloads
 from edgevision.schedule.register_tile import Buffer, Expr
 from edgevision.schedule.tail import elementwise_tail
-from edgevision.schedule.workload import Workload, nodes, parse, rebuild, shape_of
+from edgevision.schedule.workload import Workload, nodes, rebuild, shape_of
 
 MATRIX_RANK = 2
 """Of a matrix product's weights. It numbers the rows of its data through, whatever axes they have."""
 
 MOST_READERS = 4
-"""Convolutions that may each read through a change of order; arithmetic is done for one convolution only."""
+"""Calls that may each read through a change of order; arithmetic is done for one convolution only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,73 +61,96 @@ class Prologue:
         return rebuild(stage.value, dict(zip(stage.axes, at, strict=True)), read)
 
 
-def absorb(program: Program) -> tuple[Program, Mapping[int, Prologue]]:
-    """The program without the calls that convolutions do themselves; those convolutions take the calls' operands behind their own
-    arguments. Their prologues by the identity of their calls."""
-    calls = list(program.calls)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reader:
+    """``call`` in the place of one that read a prologue's result: a convolution with that prologue, or another workload."""
+
+    call: Call
+    prologue: Prologue | None = None
+    workload: Workload | None = None
+
+
+def absorb(program: Program, known: workloads.Made) -> tuple[Program, Mapping[int, Prologue], workloads.Made]:
+    """The program without the calls that their readers do themselves. Convolutions take the calls' operands behind their own
+    arguments: their prologues by the identity of their calls. What other readers compute then."""
+    calls, made = list(program.calls), dict(known)
     found: dict[int, Prologue] = {}
     for call in program.calls:
-        work = _cheap(program, call)
+        work = _cheap(program, made, call)
         result = call.args[-1]
         readers = [c for c in calls if c is not call and any((v.kind, v.index) == (result.kind, result.index) for v in c.args)]
         if work is None or not 0 < len(readers) <= (1 if _computes(work) else MOST_READERS):
             continue
-        made = [_absorbed(program, reader, call, work) for reader in readers if id(reader) not in found]
-        if len(made) != len(readers) or any(m is None for m in made):
+        free = [reader for reader in readers if id(reader) not in found]
+        taken = [_absorbed(program, made, reader, call, work) or _inlined(program, made, reader, call, work) for reader in free]
+        if len(taken) != len(readers) or any(each is None for each in taken):
             continue
-        for reader, pair in zip(readers, made, strict=True):
-            assert pair is not None
-            joined, prologue = pair
-            calls[next(i for i, c in enumerate(calls) if c is reader)] = joined
-            found[id(joined)] = prologue
+        for reader, each in zip(readers, taken, strict=True):
+            assert each is not None
+            calls[next(i for i, c in enumerate(calls) if c is reader)] = each.call
+            if each.prologue is not None:
+                found[id(each.call)] = each.prologue
+            if each.workload is not None:
+                made[each.call.function] = each.workload
         calls = [c for c in calls if c is not call]
-    return replace(program, calls=tuple(calls)), found
+    return replace(program, calls=tuple(calls)), found, made
 
 
-def _cheap(program: Program, call: Call) -> Workload | None:
+def _cheap(program: Program, made: workloads.Made, call: Call) -> Workload | None:
     """A workload of one stage that only chooses, adds and multiplies, on whole tensors."""
     if call.args[-1].kind != "scratch" or any(v.first is not None for v in call.args):
         return None
-    workload = _workload(program, call)
+    workload = workloads.of(program, made, call)
     if workload is None or len(workload.stages) != 1 or workload.stages[0].reduction:
         return None
     costly = ("Call", "Div", "FloorDiv", "FloorMod", "Mod", "Cast")
     return None if any(type(n).__name__ in costly for n in nodes(workload.stages[0].value)) else workload
 
 
-def _workload(program: Program, call: Call) -> Workload | None:
-    """None for a kernel that is loops already."""
-    func = program.module[call.function]
-    return None if func.attrs and func.attrs.get("tirx.is_scheduled") else parse(func)
-
-
-def _absorbed(program: Program, reader: Call, call: Call, work: Workload) -> tuple[Call, Prologue] | None:
+def _absorbed(
+    program: Program, made: workloads.Made, reader: Call, call: Call, work: Workload
+) -> _Reader | None:  # fmt: skip
     """``reader`` with the operands of ``call`` behind its arguments; None where it is no convolution that reads only its data
     there, or would compute it too often."""
     result = call.args[-1]
-    workload = _workload(program, reader)
+    workload = workloads.of(program, made, reader)
     found = elementwise_tail(workload) if workload is not None else None
     g = geometry(workload, found[0]) if workload is not None and found is not None else None
     if workload is None or g is None or not conv2d.takes(g):
         return None
-    where = [i for i, v in enumerate(reader.args) if (v.kind, v.index) == (result.kind, result.index)]
     number = next(i for i, p in enumerate(workload.params) if p.same_as(g.source))
-    if where != [number] or reader.args[number].shape != result.shape or reader.args[number].first is not None:
+    if _where(reader, result) != number:
         return None
-    if _places_read(workload, g.source) != 1:
+    if len(workloads.loads(workload, g.source)) != 1 or len(reader.args) + len(call.args) - 2 > workloads.MOST_OPERANDS:
         return None
     if _computes(work) and g.kh * g.kw > 1:
         return None
     prologue = Prologue(workload=work, parameter=number)
     if len(shape_of(g.weights)) == MATRIX_RANK and not prologue.pointwise:
         return None
-    return replace(reader, args=(*reader.args, *call.args[:-1])), prologue
+    return _Reader(call=replace(reader, args=(*reader.args, *call.args[:-1])), prologue=prologue)
 
 
-def _places_read(workload: Workload, buffer: Buffer) -> int:
-    """A convolution may add its own data to its result."""
-    loads = [n for stage in workload.stages for n in nodes(stage.value) if type(n).__name__ == "TensorLoad"]
-    return sum(n.source.same_as(buffer) for n in loads)
+def _inlined(program: Program, made: workloads.Made, reader: Call, call: Call, work: Workload) -> _Reader | None:
+    """``reader`` with the operands of ``call`` in the place of its result; None where no reduction reads that, a template does, or
+    an element is read more than once."""
+    workload, number = workloads.of(program, made, reader), _where(reader, call.args[-1])
+    if workload is None or number is None or workload.anchor is not None:
+        return None
+    if not any(stage.reduction for stage in workload.stages):
+        return None
+    source, whole = workload.params[number], workloads.composed(work, workload, number)
+    reads = sum(prod(shape_of(s.buffer)) * prod(s.steps) for s in workloads.loads(workload, source))
+    if whole is None or reads != prod(shape_of(source)):
+        return None
+    args = (*call.args[:-1], *reader.args[:number], *reader.args[number + 1 :])
+    return _Reader(call=replace(reader, function=f"{call.function}_{number}_{reader.function}", args=args), workload=whole)
+
+
+def _where(reader: Call, result: Value) -> int | None:
+    """Which argument of ``reader`` is ``result``, whole and once."""
+    found = [i for i, v in enumerate(reader.args) if v.place == result.place]
+    return found[0] if len(found) == 1 and reader.args[found[0]] == result else None
 
 
 def _computes(work: Workload) -> bool:

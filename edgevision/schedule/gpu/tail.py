@@ -43,8 +43,13 @@ def _store(
 ) -> None:  # fmt: skip
     if lanes_ == 1:
         at = [*prefix, channel]
-        store(tail.output, at, tail.value(at, out[number]), 1)
+        _results(tail, at, out[number])
         return
     with T.vectorized(T.int64(lanes_)) as lane:
         at = [*prefix, channel + lane]
-        store(tail.output, at, tail.value(at, out[lane + first]), 1)
+        _results(tail, at, out[lane + first])
+
+
+def _results(tail: Tail, at: Sequence[Expr], anchored: Expr) -> None:
+    for stage in tail.results:
+        store(tail.place(stage.buffer), at, tail.value(at, anchored, stage), 1)

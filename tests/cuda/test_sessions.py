@@ -90,7 +90,8 @@ def test_a_session_gives_back_every_byte(words, built, on_fake):
 
 
 def test_a_session_that_is_kept_is_noticed(built, on_fake, tmp_path):
-    library = with_another_runtime(built("tiny").pieces, tmp_path, "    free(session);\n}\n\nstatic int run(", "}\n\nstatic int run(")
+    released = "    free(session);\n"
+    library = with_another_runtime(built("tiny").pieces, tmp_path, f"{released}}}\n\nstatic int run(", "}\n\nstatic int run(")
     assert grown(on_fake(library, 100, EV_SETTLE="30", EV_FAKE_FREES="1").stdout)[1] > 10_000
 
 

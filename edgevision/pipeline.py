@@ -43,7 +43,7 @@ from edgevision.tune import network as tuner
 from edgevision.tune.benches import check as check_tuning
 from edgevision.tune.options import Options as TuningOptions
 from edgevision.tune.state import Budget, Report, State
-from edgevision.tuning_log import open_logs, setting_of, shipped, tuned
+from edgevision.tuning_log import Choice, open_logs, setting_of, shipped, tuned
 
 Progress = Callable[[str], None]
 
@@ -283,9 +283,17 @@ def scheduled_for(program: Program, target: Target, model: Model, options: Optio
     known = tuned(records, setting_of(target, options.threads or target.cores))
     for reason, count in known.refused.items():
         progress(f"{target.name}: {count} {reason} tuning records are no results here; `edgevision tune` starts from them")
-    if known.modelled:
-        progress(f"{target.name}: tuning records of {known.modelled} workloads are modelled, not measured")
-    return schedule(program, target, _excluded(options), known.choices)
+    asked: set[str] = set()
+
+    def chosen(workload: str) -> Sequence[Choice]:
+        asked.add(workload)
+        return known.choices(workload)
+
+    scheduled = schedule(program, target, _excluded(options), chosen)
+    modelled = sum(map(known.is_modelled, asked))
+    if modelled:
+        progress(f"{target.name}: tuning records of {modelled} workloads are modelled, not measured")
+    return scheduled
 
 
 def _log_folder(options: Options) -> Path:

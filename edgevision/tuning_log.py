@@ -238,10 +238,10 @@ class Tuned:
     def choices(self, workload: str) -> tuple[Choice, ...]:
         return tuple(each.choice for each in self.ranked.get(workload, ()))
 
-    @property
-    def modelled(self) -> int:
-        """Workloads whose records come from a model (tune/modelled.py), since nobody measured them."""
-        return sum(1 for each in self.ranked.values() if each[0].how == "modelled")
+    def is_modelled(self, workload: str) -> bool:
+        """Whether the best choice comes from a model (tune/modelled.py), since nobody measured one."""
+        ranked = self.ranked.get(workload, ())
+        return bool(ranked) and ranked[0].how == "modelled"
 
 
 def tuned(records: Iterable[Record], setting: Setting) -> Tuned:

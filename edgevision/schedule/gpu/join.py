@@ -11,7 +11,6 @@ Every element is computed once, by the same operations in the same order: result
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 
@@ -27,10 +26,10 @@ def join(program: Program, known: workloads.Made) -> tuple[Program, workloads.Ma
     made = dict(known)
     names: dict[tuple[str, str, int], str] = {}
     calls = list(program.calls)
-    number = 0
+    number, uses = 0, workloads.uses(calls)
     while number < len(calls):
         first = calls[number]
-        reader = _only_reader(calls, first)
+        reader = _only_reader(uses, first)
         pair = _parsed(program, made, first, reader) if reader is not None else None
         where = _position(first, reader) if reader is not None else None
         whole = joined(*pair, where) if pair is not None and where is not None else None
@@ -41,16 +40,16 @@ def join(program: Program, known: workloads.Made) -> tuple[Program, workloads.Ma
         made.setdefault(name, whole)
         calls[next(i for i, c in enumerate(calls) if c is reader)] = _call(name, first, reader, where)
         del calls[number]
-        number = max(0, number - 1)
+        number, uses = max(0, number - 1), workloads.uses(calls)
     return replace(program, calls=tuple(calls)), made
 
 
-def _only_reader(calls: Sequence[Call], first: Call) -> Call | None:
+def _only_reader(uses: workloads.Uses, first: Call) -> Call | None:
     """The one call that reads the result of ``first``, whole and in its own shape; None if there are more, or the caller does."""
     result = first.args[-1]
     if result.kind != "scratch" or result.first is not None or first.outputs != 1:
         return None
-    reads = [(c, v) for c in calls if c is not first for v in c.args if v.place == result.place]
+    reads = [(c, v) for c, v in uses[result.place] if c is not first]
     if len(reads) != 1 or reads[0][1] != result or reads[0][0].outputs != 1:
         return None
     return reads[0][0]

@@ -48,23 +48,25 @@ class _Part:
 def spread(program: Program) -> tuple[Program, workloads.Made]:
     """The program in which concatenations without copies (see `views`) are worked on part by part, where every part's call can."""
     made: dict[str, Workload] = {}
-    number = 0
+    number, uses = 0, workloads.uses(program.calls)
     while number < len(program.calls):
-        work = _work(program, made, program.calls[number])
+        work = _work(program, made, program.calls[number], uses)
         parts = _parts(program, made, work) if work is not None else None
         found = _spread(program, made, work, parts) if work is not None and parts is not None else None
-        program = found or program
-        number += found is None
+        if found is None:
+            number += 1
+            continue
+        program, uses = found, workloads.uses(found.calls)
     return program, made
 
 
-def _work(program: Program, made: workloads.Made, call: Call) -> _Work | None:
+def _work(program: Program, made: workloads.Made, call: Call, uses: workloads.Uses) -> _Work | None:
     """None for a call that is not the only one to read a whole concatenation, or whose result is part of another."""
     workload = workloads.of(program, made, call)
     if workload is None or call.args[-1].first is not None:
         return None
     for number, value in enumerate(call.args[:-1]):
-        others = [v for c in program.calls if c is not call for v in c.args if v.place == value.place]
+        others = [v for c, v in uses[value.place] if c is not call]
         if value.kind == "scratch" and others and all(v.first is not None for v in others):
             return _Work(call=call, workload=workload, number=number)
     return None

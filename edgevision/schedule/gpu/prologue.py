@@ -76,10 +76,11 @@ def absorb(program: Program, known: workloads.Made) -> tuple[Program, Mapping[in
     calls, made = list(program.calls), dict(known)
     found: dict[int, Prologue] = {}
     for call in program.calls:
-        work = _cheap(program, made, call)
-        result = call.args[-1]
-        readers = [c for c in calls if c is not call and any((v.kind, v.index) == (result.kind, result.index) for v in c.args)]
-        if work is None or not 0 < len(readers) <= (1 if _computes(work) else MOST_READERS):
+        work, result = _cheap(program, made, call), call.args[-1]
+        if work is None:
+            continue
+        readers = [c for c in calls if c is not call and any(v.place == result.place for v in c.args)]
+        if not 0 < len(readers) <= (1 if _computes(work) else MOST_READERS):
             continue
         free = [reader for reader in readers if id(reader) not in found]
         taken = [_absorbed(program, made, reader, call, work) or _inlined(program, made, reader, call, work) for reader in free]

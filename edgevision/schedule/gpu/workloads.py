@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from edgevision.program import Call, Program
+from edgevision.program import Call, Place, Program, Value
 from edgevision.schedule.register_tile import Buffer, Expr
 from edgevision.schedule.workload import Stage, Workload, nodes, parse, rebuild
 
 Made = Mapping[str, Workload]
 """What calls compute that were made of several, by the names of their functions, which are in no module."""
+
+Uses = Mapping[Place, Sequence[tuple[Call, Value]]]
+"""Every argument or result that is a place or a part of it, in the order of the calls."""
 
 MOST_OPERANDS = 8
 """Of a kernel made of several, its results among them: as many buffers as WebGPU promises (maxStorageBuffersPerShaderStage)."""
@@ -22,6 +25,14 @@ def of(program: Program, made: Made, call: Call) -> Workload | None:
         return made[call.function]
     func = program.module[call.function]
     return None if func.attrs and func.attrs.get("tirx.is_scheduled") else parse(func)
+
+
+def uses(calls: Sequence[Call]) -> Uses:
+    found: dict[Place, list[tuple[Call, Value]]] = {}
+    for call in calls:
+        for value in call.args:
+            found.setdefault(value.place, []).append((call, value))
+    return found
 
 
 def composed(first: Workload, reader: Workload, where: int, *, keep: bool = False) -> Workload | None:

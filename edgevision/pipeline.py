@@ -35,7 +35,7 @@ from edgevision.program import Program
 from edgevision.pruned_model import PruneOptions, pruned_model
 from edgevision.report import manifest
 from edgevision.rewrite.reparam import reparameterize
-from edgevision.schedule.apply import schedule
+from edgevision.schedule.apply import WINOGRAD, schedule
 from edgevision.schedule.gpu import half
 from edgevision.schedule.gpu.apply import schedule as schedule_for_device
 from edgevision.target import Target
@@ -301,7 +301,7 @@ def _log_folder(options: Options) -> Path:
 
 
 def _excluded(options: Options) -> frozenset[str]:
-    return frozenset() if options.winograd else frozenset({"winograd"})
+    return frozenset() if options.winograd else WINOGRAD
 
 
 def tune_model(

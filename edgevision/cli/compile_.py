@@ -44,7 +44,8 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
               help="What a GPU keeps weights and activations in; it computes in float32 either way (docs/gpu.md).")  # fmt: skip
 @click.option("--symbol-prefix", default="", help="Export PREFIX_get_api too, to link several models into one program.")
 @click.option("--threads", type=click.IntRange(1, 64), help="Threads for measuring [default: the target's cores].")
-@click.option("--no-winograd", is_flag=True, help="Compute 3x3 convolutions directly: slower, rounding errors smaller.")
+@click.option("--no-winograd", is_flag=True, help=(
+    "Compute 3x3 convolutions and large depthwise kernels directly: slower, rounding errors smaller."))  # fmt: skip
 @click.option("--tuning-logs", type=FOLDER, help="Look here first for tuned schedules (`edgevision tune` writes them).")
 @click.option("--no-tuning-logs", is_flag=True, help="Use no tuned schedule, not even those that come with edgevision.")
 @click.option("--tune", type=click.IntRange(min=1), metavar="N",

@@ -12,7 +12,7 @@ import click
               help="A core to model; repeatable. neoverse-n1 is a Cortex-A76 too.")  # fmt: skip
 @click.option("--input-shape", "shapes", multiple=True, metavar="[NAME:]N,C,H,W",
               help="Fix an input's open dimensions; once an input.")  # fmt: skip
-@click.option("--no-winograd", is_flag=True, help="Compute 3x3 convolutions directly.")
+@click.option("--no-winograd", is_flag=True, help="Compute 3x3 convolutions and large depthwise kernels directly.")
 @click.option("--caches", is_flag=True, help="Simulate the data caches of a Cortex-A76 too: takes longer.")
 @click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, help="Operators to list.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/json.md) instead of tables.")

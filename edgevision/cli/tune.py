@@ -74,6 +74,7 @@ def tune(source: str, trials: int | None, minutes: float | None, as_json: bool, 
     from edgevision.devices import chosen
     from edgevision.ingest import parse_input_shapes
     from edgevision.pipeline import Options, tune_model
+    from edgevision.schedule.apply import WINOGRAD
     from edgevision.tune.options import Options as Settings
     from edgevision.tune.rpc import Tracker
     from edgevision.tune.state import Budget
@@ -90,7 +91,7 @@ def tune(source: str, trials: int | None, minutes: float | None, as_json: bool, 
     settings = Settings(
         budget=Budget(trials=trials, seconds=seconds), threads=given["threads"], seed=given["seed"],
         jobs=given["jobs"] or 0, nice=given["nice"], modelled=given["modelled"],
-        excluded=frozenset({"winograd"}) if given["no_winograd"] else frozenset(), devices=devices, cores=given["cores"],
+        excluded=WINOGRAD if given["no_winograd"] else frozenset(), devices=devices, cores=given["cores"],
         tracker=Tracker.parse(given["rpc_tracker"], given["rpc_key"]) if given["rpc_tracker"] else None,
         ray=given["ray"],
     )  # fmt: skip

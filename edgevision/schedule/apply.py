@@ -16,6 +16,7 @@ from edgevision.schedule import (
     conv2d,
     depthwise,
     depthwise_wide,
+    depthwise_winograd,
     generic,
     interleave,
     metaschedule,
@@ -48,8 +49,13 @@ class Template(Protocol):
     def space(self, workload: Workload, target: Target) -> tuple[dict[str, int], ...]: ...
 
 
-TEMPLATES: dict[str, tuple[Template, ...]] = {"conv2d": (winograd, conv2d), "depthwise": (depthwise_wide, depthwise)}
+TEMPLATES: dict[str, tuple[Template, ...]] = {
+    "conv2d": (winograd, conv2d), "depthwise": (depthwise_winograd, depthwise_wide, depthwise)
+}  # fmt: skip
 """Anchor annotation -> templates, the preferred one first. A template answers None for what it does not take."""
+
+WINOGRAD = frozenset({winograd.NAME, depthwise_winograd.NAME})
+"""Templates that trade some accuracy for speed."""
 
 ANCHORLESS: tuple[Template, ...] = (interleave, transpose, product, rows)
 
@@ -136,7 +142,7 @@ def schedule(
     """Every workload scheduled, weights re-laid as the schedules want them (each distinct layout once), scratch
     appended.
 
-    ``excluded`` names templates that must not be used ("winograd", which trades some accuracy for speed).
+    ``excluded`` names templates that must not be used (`WINOGRAD`, for instance).
     """
     program, done = schedules(program, target, excluded, chosen)
     weights: list[np.ndarray] = []

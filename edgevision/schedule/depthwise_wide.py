@@ -23,6 +23,7 @@ from edgevision.schedule.register_tile import (
     Buffer,
     Expr,
     accumulator,
+    by_vector,
     lanes,
     load,
     loop,
@@ -85,7 +86,8 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
             places = parameters_of(workload, {number: (plan.vectors * plan.taps * plan.width,)})
             scratch = T.arg("s0", T.buffer(copy, "float32", layout=None))
             tail = Tail(workload, *found, places)
-            _emit(plan, tail.place(g.source), scratch, places[number], tail)
+            source, weights = tail.place(g.source), places[number]
+            by_vector(g.co, plan.width, lambda v, used: _vector(plan, source, scratch, weights, tail, v, used))
         func = builder.get()
     return Scheduled(
         func=func,
@@ -147,26 +149,6 @@ def pack(weights: np.ndarray, plan: Plan) -> np.ndarray:
     full = np.zeros((plan.taps, plan.vectors * plan.width), weights.dtype)
     full[:, : g.co] = weights.reshape(plan.taps, g.co)
     return np.ascontiguousarray(full.reshape(plan.taps, plan.vectors, plan.width).transpose(1, 0, 2)).reshape(-1)
-
-
-def _emit(plan: Plan, data: Buffer, scratch: Buffer, weights: Buffer, tail: Tail) -> None:
-    """Vectors over threads, the last one too, of whose channels some may not exist."""
-    whole, rest = divmod(plan.geometry.co, plan.width)
-
-    def vector(v: Expr) -> None:
-        if not rest:
-            _vector(plan, data, scratch, weights, tail, v, plan.width)
-            return
-        with T.If(v < whole):
-            with T.Then():
-                _vector(plan, data, scratch, weights, tail, v, plan.width)
-            with T.Else():
-                _vector(plan, data, scratch, weights, tail, v, rest)
-
-    if whole:
-        loop(plan.vectors, vector, threads=plan.vectors > 1)
-    else:
-        _vector(plan, data, scratch, weights, tail, T.int64(0), rest)
 
 
 def _vector(plan: Plan, data: Buffer, scratch: Buffer, weights: Buffer, tail: Tail, v: Expr, used: int) -> None:

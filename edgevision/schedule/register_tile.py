@@ -61,6 +61,27 @@ def loop(extent: int, body: Callable[[Expr], None], *, threads: bool = False) ->
             body(i)
 
 
+def by_vector(channels: int, width: int, visit: Callable[[Expr, int], None]) -> None:
+    """``visit`` each vector of channels with its number and how many of its lanes are channels; threads share them, the last
+    one, of whose channels some may not exist, too."""
+    whole, rest = divmod(channels, width)
+
+    def vector(v: Expr) -> None:
+        if not rest:
+            visit(v, width)
+            return
+        with T.If(v < whole):
+            with T.Then():
+                visit(v, width)
+            with T.Else():
+                visit(v, rest)
+
+    if whole:
+        loop(-(-channels // width), vector, threads=channels > width)
+    else:
+        visit(T.int64(0), rest)
+
+
 @dataclass(frozen=True, slots=True)
 class Shifted:
     """Some channels of a wider buffer, from ``first`` on, used as if they were a buffer of their own."""

@@ -1,6 +1,6 @@
-"""The matrices of Winograd's minimal filtering F(m, 3) from interpolation points, by the Toom-Cook construction.
+"""The matrices of Winograd's minimal filtering F(m, r) from interpolation points, by the Toom-Cook construction.
 
-y = A^T [(G g) * (B^T d)] gives m outputs of a 3-tap filter g on m + 2 inputs d with m + 2 products.
+y = A^T [(G g) * (B^T d)] gives m outputs of an r-tap filter g on m + r - 1 inputs d with m + r - 1 products.
 Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016); on points: Barabasz et al., "Error
 Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks" (2020).
 """
@@ -17,27 +17,33 @@ POINTS: dict[int, tuple[float, ...]] = {2: (0.0, 1.0, -1.0), 3: (0.0, 0.75, -0.7
 """Outputs a tile -> finite points; infinity is one more. The usual (0, 1, -1, 2, -2) has 4.7 times the error of
 these: 8.8e-6 against 1.9e-6 of the largest output, 128 input channels, float32. 3 outputs have 1.4e-6, 2 have 4e-7."""
 
+SQUARE_POINTS: dict[int, tuple[float, ...]] = {
+    1: (), 2: (0.75, -0.75), 3: (0.4375, -0.4375, 1.25, -1.25), 4: (0.3125, -0.3125, 0.875, -0.875, 1.75, -1.75)
+}  # fmt: skip
+"""m -> finite points of F(m, m), from a grid search. A 31x31 depthwise layer on float32 noise differs from float64 by
+2.3e-6 of its largest output with 4, 1.1e-6 with 3, directly by 8e-7; 5 have 3.6e-5."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transforms:
-    """``output`` A^T [m, m + 2], ``kernel`` G [m + 2, 3], ``data`` B^T [m + 2, m + 2], all float64."""
+    """``output`` A^T [m, m + r - 1], ``kernel`` G [m + r - 1, r], ``data`` B^T [m + r - 1, m + r - 1], all float64."""
 
     output: np.ndarray
     kernel: np.ndarray
     data: np.ndarray
 
 
-def transforms(outputs: int, points: tuple[float, ...] | None = None) -> Transforms:
-    """The matrices for ``outputs`` outputs a tile."""
-    finite = points or POINTS[outputs]
-    size = outputs + TAPS - 1
-    at, g, bt = np.zeros((outputs, size)), np.zeros((size, TAPS)), np.zeros((size, size))
+def transforms(outputs: int, points: tuple[float, ...] | None = None, taps: int = TAPS) -> Transforms:
+    """The matrices for ``outputs`` outputs of ``taps`` taps; ``points`` are the ``outputs + taps - 2`` finite ones."""
+    finite = POINTS[outputs] if points is None else points
+    size = outputs + taps - 1
+    at, g, bt = np.zeros((outputs, size)), np.zeros((size, taps)), np.zeros((size, size))
     for j, p in enumerate(finite):
         others = [q for i, q in enumerate(finite) if i != j]
         at[:, j] = p ** np.arange(outputs)
-        g[j] = p ** np.arange(TAPS) / prod(p - q for q in others)
+        g[j] = p ** np.arange(taps) / prod(p - q for q in others)
         bt[j, : size - 1] = _from_roots(others)
-    at[outputs - 1, -1] = g[-1, TAPS - 1] = 1.0
+    at[outputs - 1, -1] = g[-1, taps - 1] = 1.0
     bt[-1] = _from_roots(list(finite))
     return Transforms(output=at, kernel=g, data=bt)
 

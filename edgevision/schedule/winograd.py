@@ -11,7 +11,7 @@ one width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,13 +19,13 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as T  # noqa: N812
 
 from edgevision.schedule.geometry import Geometry
+from edgevision.schedule.linear_map import times
 from edgevision.schedule.register_tile import (
     Ahead,
     Buffer,
     Expr,
     Lanes,
     accumulate,
-    broadcast,
     cleared,
     lanes,
     load,
@@ -177,17 +177,6 @@ def _pad(plan: Plan, source: Buffer, target: Buffer) -> None:
     loop(n * h, row, threads=True)
 
 
-def combine(row: Sequence[float], terms: Sequence[Expr], width: int) -> Expr:
-    """sum of coefficient * term, zeros left out."""
-    total = None
-    for coefficient, term in zip(row, terms, strict=True):
-        if coefficient == 0:
-            continue
-        value = term if coefficient == 1 else term * broadcast(T.float32(float(coefficient)), width)
-        total = value if total is None else total + value
-    return total
-
-
 def _transform_data(plan: Plan, padded: Buffer, transformed: Buffer) -> None:
     g, size, m = plan.geometry, plan.size, plan.outputs
     matrix = plan.matrices.data
@@ -203,10 +192,9 @@ def _transform_data(plan: Plan, padded: Buffer, transformed: Buffer) -> None:
                 half = []
                 for x in range(size):
                     column = [T.Bind(load(padded, [image, ty * m + y, tx * m + x, ch], v)) for y in range(size)]
-                    half.append([T.Bind(combine(matrix[a], column, v)) for a in range(size)])
+                    half.append(times(matrix, column, v))
                 for a in range(size):
-                    for b in range(size):
-                        value = combine(matrix[b], [half[x][a] for x in range(size)], v)
+                    for b, value in enumerate(times(matrix, [half[x][a] for x in range(size)], v)):
                         at = ((a * size + b) * plan.tiles + number) * plan.inputs + ch
                         store(transformed, [at], value, v)
 
@@ -302,8 +290,7 @@ def _finish(
         half = _half(plan, products, t, width, q * plan.width)
         for y in range(plan.outputs):
             row = T.alloc_buffer((plan.outputs * plan.width,), "float32", layout=None)
-            for x in range(plan.outputs):
-                value = combine(plan.matrices.output[x], [column[y] for column in half], plan.width)
+            for x, value in enumerate(times(plan.matrices.output, [column[y] for column in half], plan.width)):
                 store(row, [x * plan.width], value, plan.width)
             _store_row(plan, tail, row, number, y, channel + q * plan.width, lanes_used)
 
@@ -318,7 +305,7 @@ def _half(plan: Plan, products: Buffer, t: Expr, width: int, offset: Expr) -> li
     for b in range(size):
         places = [((a * size + b) * plan.chunk + t) * width + offset for a in range(size)]
         column = [T.Bind(load(products, [place], plan.width)) for place in places]
-        half.append([T.Bind(combine(line, column, plan.width)) for line in plan.matrices.output])
+        half.append(times(plan.matrices.output, column, plan.width))
     return half
 
 

@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 
 from edgevision.link import codegen, zig
-from edgevision.schedule import winograd
-from edgevision.schedule.apply import realize, schedule_workload
+from edgevision.schedule.apply import WINOGRAD, realize, schedule_workload
 from edgevision.schedule.identity import deserialize
 from edgevision.schedule.scheduled import Scheduled
 from edgevision.schedule.workload import dtype_of, parse, shape_of
@@ -44,7 +43,7 @@ def compile_candidate(request: Request) -> Built | None:
     func, target = workload(request.function), Target(**request.target)
     seen = {number: (first, channels) for number, first, channels in request.views}
     if request.choice is None:
-        scheduled: Scheduled | None = schedule_workload(func, target, frozenset({winograd.NAME}), seen)
+        scheduled: Scheduled | None = schedule_workload(func, target, WINOGRAD, seen)
     else:
         scheduled = realize(request.choice, func, target, seen=seen)
     if scheduled is None:

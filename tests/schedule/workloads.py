@@ -106,9 +106,11 @@ def reference_conv(
     return out
 
 
-def run(case: Case, target: Target = NATIVE) -> tuple[Scheduled, np.ndarray]:
+def run(
+    case: Case, target: Target = NATIVE, excluded: frozenset[str] = frozenset()
+) -> tuple[Scheduled, np.ndarray]:
     """Schedule for ``target`` (whose code this machine can run), compile, call once."""
-    scheduled = schedule_workload(case.func, target)
+    scheduled = schedule_workload(case.func, target, excluded)
     return scheduled, outcome(case, scheduled, target)
 
 

@@ -1,12 +1,12 @@
-"""Template for dense 3x3 convolution with stride 1: Winograd's F(m x m, 3 x 3).
+"""Template for 3x3 convolution, dense or in groups, with stride 1 or 2: Winograd's F(m x m, 3 x 3).
 
     pad -> V[p, t, ci] = B^T d B of every tile -> per block of output channels: M[p, t] = V[p, t] U[p] -> A^T M A,
     tail, store
 
-With m = 4 a tile of 6 x 6 inputs gives 4 x 4 outputs for 36 products an input channel instead of 144. Weights are
-transformed at compile time in float64 and stored [block][p][ci][block's channels]; they take (m + 2)^2 / 9 times the
-room of the kernel. Channels are filled up with zeros to whole vectors, so that the long transforms are generated for
-one width.
+With m = 4 a tile of 6 x 6 inputs gives 4 x 4 outputs for 36 products an input channel instead of 144; with stride 2 a tile
+of 9 x 9 gives them for 81 (see `strided`). Weights are transformed at compile time in float64 and stored [group][block][p][ci]
+[block's channels], once where points share them; they take (m + 2)^2 / 9 times the room of the kernel. Channels of a group
+are filled up with zeros to whole vectors, so that the long transforms are generated for one width.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from edgevision.schedule.register_tile import (
 from edgevision.schedule.scheduled import Scheduled
 from edgevision.schedule.tail import Tail, elementwise_tail
 from edgevision.schedule.tail import parameters as parameters_of
-from edgevision.schedule.toom_cook import TAPS, Transforms, transforms
+from edgevision.schedule.toom_cook import TAPS, Transforms, strided, transforms
 from edgevision.schedule.winograd_choice import default, outputs_a_tile, space, takes, tile_count
 from edgevision.schedule.workload import Workload
 from edgevision.target import Target
@@ -53,7 +53,7 @@ NAME = "winograd"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """``rows`` x ``columns`` tiles an image; ``chunk`` tiles go through the products of one block of channels at a
-    time."""
+    time. ``blocks`` are those of one group."""
 
     geometry: Geometry
     matrices: Transforms
@@ -67,12 +67,34 @@ class Plan:
     blocks: tuple[tuple[Lanes, ...], ...]
 
     @property
+    def stride(self) -> int:
+        return self.geometry.strides[0]
+
+    @property
     def size(self) -> int:
-        return self.outputs + TAPS - 1
+        """Of a tile of data, along an axis."""
+        return self.stride * (self.outputs - 1) + TAPS
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """In which the transform takes the data along an axis."""
+        return tuple(i for start in range(self.stride) for i in range(start, self.size, self.stride))
 
     @property
     def points(self) -> int:
         return self.size**2
+
+    @property
+    def slots(self) -> int:
+        """Rows of points with weights of their own."""
+        return len(self.matrices.kernel)
+
+    def slot(self, point: Expr) -> Expr:
+        """Where a point's weights are."""
+        if self.slots == self.size:
+            return point
+        last = T.int64(self.slots - 1)
+        return T.min(point // self.size, last) * self.slots + T.min(point % self.size, last)
 
     @property
     def tiles(self) -> int:
@@ -80,19 +102,29 @@ class Plan:
 
     @property
     def inputs(self) -> int:
-        """Input channels, filled up."""
+        """Input channels of a group, filled up."""
         return -(-self.geometry.ci // self.width) * self.width
+
+    @property
+    def channels(self) -> int:
+        """Output channels of a group."""
+        return self.geometry.co // self.geometry.groups
+
+    @property
+    def weights(self) -> int:
+        """Elements of a group."""
+        return self.slots**2 * self.inputs * sum(v.width for b in self.blocks for v in b)
 
     @property
     def padded(self) -> tuple[int, int, int, int]:
         """The zero-padded data that whole tiles read."""
-        reach = TAPS - 1
-        g = self.geometry
-        return (g.n, self.rows * self.outputs + reach, self.columns * self.outputs + reach, self.inputs)
+        g, step = self.geometry, self.stride * self.outputs
+        reach = self.size - step
+        return (g.n, self.rows * step + reach, self.columns * step + reach, g.groups * self.inputs)
 
 
 def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] | None = None) -> Scheduled | None:
-    """None where the workload is not a float32 3x3 convolution, stride 1, one group; without ``parameters``, one of
+    """None where the workload is not a float32 3x3 convolution, stride 1 or 2; without ``parameters``, one of
     `space`, also where it does not gain by it."""
     found = elementwise_tail(workload)
     shape = takes(workload)
@@ -105,14 +137,12 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
         parameters = default(shape, target, outputs)
     plan = _plan(shape, target, parameters)
     number = next(i for i, p in enumerate(workload.params) if p.same_as(shape.weights))
-    scratch = (plan.padded, (plan.points * plan.tiles * plan.inputs,))
+    scratch = (plan.padded, (plan.points * plan.tiles * plan.padded[-1],))
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True):
             T.func_name("kernel")
             T.func_attr({"tirx.noalias": True})
-            places = parameters_of(
-                workload, {number: (plan.points * plan.inputs * sum(v.width for b in plan.blocks for v in b),)}
-            )
+            places = parameters_of(workload, {number: (shape.groups * plan.weights,)})
             padded, transformed = (T.arg(f"s{i}", T.buffer(s, "float32", layout=None)) for i, s in enumerate(scratch))
             tail = Tail(workload, *found, places)
             _pad(plan, tail.place(shape.source), padded)
@@ -128,9 +158,10 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
 def _plan(g: Geometry, target: Target, parameters: Mapping[str, int]) -> Plan:
     outputs, pixels, vectors = parameters["outputs"], parameters["pixels"], parameters["vectors"]
     width = target.vector_bits // 32
-    cover = lanes(-(-g.co // width) * width, width)
+    cover = lanes(-(-(g.co // g.groups) // width) * width, width)
+    matrices = transforms(outputs) if g.strides == (1, 1) else strided(outputs)
     return Plan(
-        geometry=g, matrices=transforms(outputs), outputs=outputs, rows=-(-g.ho // outputs), columns=-(-g.wo // outputs),
+        geometry=g, matrices=matrices, outputs=outputs, rows=-(-g.ho // outputs), columns=-(-g.wo // outputs),
         chunk=min(tile_count(g, outputs), pixels * parameters["chunk"]), tile=pixels, width=width,
         step=4 if target.arch in ("aarch64", "arm") else 1,
         blocks=tuple(cover[i : i + vectors] for i in range(0, len(cover), vectors)),
@@ -138,32 +169,37 @@ def _plan(g: Geometry, target: Target, parameters: Mapping[str, int]) -> Plan:
 
 
 def pack(weights: np.ndarray, plan: Plan) -> np.ndarray:
-    """[3, 3, ci, co] -> U = G g G^T, flat in the order [block][point][ci][block's channels]."""
-    g = plan.matrices.kernel
-    points = np.einsum("ai,ijcf,bj->abcf", g, weights.astype(np.float64), g)
-    points = points.reshape(plan.points, *weights.shape[2:]).astype(np.float32)
+    """[3, 3, ci, co] -> U = G g G^T, flat in the order [group][block][point][ci][block's channels]."""
+    g, ci = plan.matrices.kernel, weights.shape[2]
+    points = np.einsum("ai,ijcf,bj->abcf", g, weights.astype(np.float64), g, optimize=True)
+    points = points.reshape(plan.slots**2, ci, plan.geometry.groups, plan.channels).astype(np.float32)
     last = plan.blocks[-1][-1]
-    more = (plan.inputs - weights.shape[2], last.offset + last.width - weights.shape[3])
-    points = np.pad(points, ((0, 0), (0, more[0]), (0, more[1])))
-    parts = [points[:, :, b[0].offset : b[-1].offset + b[-1].width] for b in plan.blocks]
-    return np.concatenate([np.ascontiguousarray(p).reshape(-1) for p in parts])
+    more = (plan.inputs - ci, last.offset + last.width - plan.channels)
+    points = np.pad(points, ((0, 0), (0, more[0]), (0, 0), (0, more[1])))
+    parts = [points[:, :, :, b[0].offset : b[-1].offset + b[-1].width].transpose(2, 0, 1, 3) for b in plan.blocks]
+    return np.concatenate([p.reshape(plan.geometry.groups, -1) for p in parts], axis=1).reshape(-1)
 
 
 def _pad(plan: Plan, source: Buffer, target: Buffer) -> None:
+    """Each group's channels in whole vectors."""
     g, width = plan.geometry, plan.width
     n, h, w, c = plan.padded
     top, left = g.pads[0], g.pads[1]
     whole = g.ci // width
 
     def pixel(image: Expr, y: Expr, x: Expr) -> None:
-        def copy(ch: Expr, v: int) -> None:
-            store(target, [image, y, x, ch], load(source, [image, y - top, x - left, ch], v), v)
+        def channels(group: Expr) -> None:
+            def copy(ch: Expr, v: int) -> None:
+                value = load(source, [image, y - top, x - left, group * g.ci + ch], v)
+                store(target, [image, y, x, group * plan.inputs + ch], value, v)
 
-        loop(whole, lambda i: copy(i * width, width))
-        for v in lanes(g.ci - whole * width, width):
-            copy(T.int64(whole * width + v.offset), v.width)
-        for v in lanes(c - g.ci, width):
-            store(target, [image, y, x, T.int64(g.ci + v.offset)], zero(v.width), v.width)
+            loop(whole, lambda i: copy(i * width, width))
+            for v in lanes(g.ci - whole * width, width):
+                copy(T.int64(whole * width + v.offset), v.width)
+            for v in lanes(plan.inputs - g.ci, width):
+                store(target, [image, y, x, group * plan.inputs + (g.ci + v.offset)], zero(v.width), v.width)
+
+        loop(g.groups, channels)
 
     def row(r: Expr) -> None:
         image, y = split_index(r, (n, h))
@@ -178,7 +214,7 @@ def _pad(plan: Plan, source: Buffer, target: Buffer) -> None:
 
 
 def _transform_data(plan: Plan, padded: Buffer, transformed: Buffer) -> None:
-    g, size, m = plan.geometry, plan.size, plan.outputs
+    g, size, step, channels = plan.geometry, plan.size, plan.stride * plan.outputs, plan.padded[-1]
     matrix = plan.matrices.data
 
     def row_of_tiles(r: Expr) -> None:
@@ -190,15 +226,15 @@ def _transform_data(plan: Plan, padded: Buffer, transformed: Buffer) -> None:
             def vector(block: Expr) -> None:
                 ch, v = block * plan.width, plan.width
                 half = []
-                for x in range(size):
-                    column = [T.Bind(load(padded, [image, ty * m + y, tx * m + x, ch], v)) for y in range(size)]
+                for x in plan.order:
+                    at = [[image, ty * step + y, tx * step + x, ch] for y in plan.order]
+                    column = [T.Bind(load(padded, place, v)) for place in at]
                     half.append(times(matrix, column, v))
                 for a in range(size):
                     for b, value in enumerate(times(matrix, [half[x][a] for x in range(size)], v)):
-                        at = ((a * size + b) * plan.tiles + number) * plan.inputs + ch
-                        store(transformed, [at], value, v)
+                        store(transformed, [((a * size + b) * plan.tiles + number) * channels + ch], value, v)
 
-            loop(plan.inputs // plan.width, vector)
+            loop(channels // plan.width, vector)
 
         loop(plan.columns, one)
 
@@ -207,9 +243,7 @@ def _transform_data(plan: Plan, padded: Buffer, transformed: Buffer) -> None:
 
 def _multiply(plan: Plan, data: Buffer, weights: Buffer, tail: Tail) -> None:
     """Chunks of tiles of blocks of output channels over threads: a block's weights meet one chunk after the other."""
-    equal = sum(
-        1 for b in plan.blocks if len(b) == len(plan.blocks[0]) and b[-1].offset + plan.width <= plan.geometry.co
-    )
+    equal = sum(1 for b in plan.blocks if len(b) == len(plan.blocks[0]) and b[-1].offset + plan.width <= plan.channels)
     _blocks(plan, data, weights, tail, plan.blocks[0], 0, equal)
     for block in plan.blocks[equal:]:
         _blocks(plan, data, weights, tail, block, block[0].offset, 1)
@@ -218,36 +252,45 @@ def _multiply(plan: Plan, data: Buffer, weights: Buffer, tail: Tail) -> None:
 def _blocks(
     plan: Plan, data: Buffer, weights: Buffer, tail: Tail, block: tuple[Lanes, ...], offset: int, number: int
 ) -> None:  # fmt: skip
-    """``number`` blocks as wide as ``block``, from channel ``offset`` on; of the last one's channels some may not exist: they are
-    zeros that fill up its last vector."""
+    """``number`` blocks a group as wide as ``block``, from its channel ``offset`` on; of the last one's channels some may not
+    exist: they are zeros that fill up its last vector."""
     vectors = tuple(Lanes(v.offset - block[0].offset, v.width) for v in block)
     width = sum(v.width for v in vectors)
-    used = min(width, plan.geometry.co - offset)
+    used = min(width, plan.channels - offset)
     chunks, rest = divmod(plan.tiles, plan.chunk)
 
     def chunk(which: Expr, first: Expr, tiles: int) -> None:
         products = T.alloc_buffer((plan.points * plan.chunk * width,), "float32", layout=None)
-        channel = offset + which * width
-        at = channel * (plan.points * plan.inputs)
-        loop(plan.points, lambda p: _products(plan, data, weights, products, vectors, first, tiles, p, at))
-        loop(tiles, lambda t: _finish(plan, products, tail, vectors, first + t, t, channel, used))
+        group, channel = which // number, offset + which % number * width
+        at = group * plan.weights + channel * (plan.slots**2 * plan.inputs)
+        of_group = _Operands(data=data, weights=weights, at=at, first=first * plan.padded[-1] + group * plan.inputs)
+        loop(plan.points, lambda p: _products(plan, of_group, products, vectors, tiles, p))
+        loop(tiles, lambda t: _finish(plan, products, tail, vectors, first + t, t, group * plan.channels + channel, used))
 
-    loop(
-        number * chunks, lambda i: chunk(i // chunks, i % chunks * plan.chunk, plan.chunk),
-        threads=number * chunks > 1,
-    )  # fmt: skip
+    count = plan.geometry.groups * number
+    loop(count * chunks, lambda i: chunk(i // chunks, i % chunks * plan.chunk, plan.chunk), threads=count * chunks > 1)
     if rest:
-        loop(number, lambda i: chunk(i, T.int64(chunks * plan.chunk), rest), threads=number > 1)
+        loop(count, lambda i: chunk(i, T.int64(chunks * plan.chunk), rest), threads=count > 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Operands:
+    """What one chunk of tiles and one block of channels read: data from ``first`` of a point on, weights from ``at`` on."""
+
+    data: Buffer
+    weights: Buffer
+    at: Expr
+    first: Expr
 
 
 def _products(
-    plan: Plan, data: Buffer, weights: Buffer, products: Buffer, vectors: tuple[Lanes, ...],
-    first: Expr, tiles: int, point: Expr, at: Expr,
+    plan: Plan, operands: _Operands, products: Buffer, vectors: tuple[Lanes, ...], tiles: int, point: Expr
 ) -> None:  # fmt: skip
     """products[point, t] = data[point, first + t] x weights[point] for ``tiles`` tiles."""
-    ci, width = plan.inputs, sum(v.width for v in vectors)
+    ci, width, pitch = plan.inputs, sum(v.width for v in vectors), plan.padded[-1]
     turns = ci // plan.step
-    ahead = Ahead(weights=weights, at=at + (point + 1) * (ci * width), elements=ci * width, pixels=tiles)
+    at, base = T.Bind(operands.at + plan.slot(point) * (ci * width)), operands.first + point * (plan.tiles * pitch)
+    ahead = Ahead(weights=operands.weights, at=at + ci * width, elements=ci * width, pixels=tiles)
 
     def tile(start: Expr, count: int) -> None:
         acc = cleared(count, vectors)
@@ -255,10 +298,9 @@ def _products(
         def steps(k: Expr) -> None:
             ahead.ask(start, count, k, turns)
             elements = [
-                T.Bind(load(data, [(point * plan.tiles + first + start + p) * ci + k * plan.step], plan.step))
-                for p in range(count)
+                T.Bind(load(operands.data, [base + (start + p) * pitch + k * plan.step], plan.step)) for p in range(count)
             ]
-            accumulate(acc, vectors, elements, plan.step, weights, at + (point * ci + k * plan.step) * width, width)
+            accumulate(acc, vectors, elements, plan.step, operands.weights, at + k * plan.step * width, width)
 
         loop(turns, steps)
         for p, line in enumerate(acc):

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from tvm import te, tirx
 
 from edgevision.lower.compute.convolution import conv
-from edgevision.schedule import winograd
+from edgevision.schedule import winograd, winograd_choice
 from edgevision.schedule.apply import WINOGRAD, realize, schedule_workload, space
-from edgevision.schedule.toom_cook import POINTS, transforms
+from edgevision.schedule.toom_cook import POINTS, STRIDED_POINTS, strided, transforms
+from edgevision.schedule.workload import parse
 from edgevision.target import load
 from edgevision.tuning_log import Choice
 from tests.schedule.workloads import NATIVE, Case, convolution, outcome, prim_func, product, relative_error, run
@@ -67,7 +68,8 @@ SQUARE = {"shape": (1, 11, 14, 24), "channels": 40, "kernel": (3, 3), "pads": (1
 
 @pytest.mark.parametrize("target", [NATIVE, NARROW, ARMS_SHAPE])
 @pytest.mark.parametrize("change", [{}, {"pads": (0, 0, 0, 0)}, {"pads": (2, 0, 1, 3)}, {"shape": (3, 4, 5, 16)},
-                                    {"shape": (1, 2, 9, 33)}, {"residual": True}, {"channels": 23}])  # fmt: skip
+                                    {"shape": (1, 2, 9, 33)}, {"residual": True}, {"channels": 23},
+                                    {"shape": (2, 7, 9, 54), "channels": 51, "groups": 3}])  # fmt: skip
 @pytest.mark.parametrize("outputs", POINTS)
 def test_winograd_equals_float64(
     outputs: int, change: dict[str, object], target: object, monkeypatch: pytest.MonkeyPatch
@@ -79,8 +81,35 @@ def test_winograd_equals_float64(
     assert relative_error(result, case.expected) < WINOGRAD_TOLERANCE
 
 
+@pytest.mark.parametrize("target", [NATIVE, NARROW, ARMS_SHAPE])
+@pytest.mark.parametrize("change", [{}, {"pads": (0, 0, 0, 0)}, {"pads": (2, 0, 1, 3), "residual": True},
+                                    {"shape": (2, 9, 12, 54), "channels": 51, "groups": 3}])  # fmt: skip
+@pytest.mark.parametrize("outputs", STRIDED_POINTS)
+def test_winograd_with_stride_2_equals_float64(
+    outputs: int, change: dict[str, object], target: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "outputs_a_tile", lambda g, width: outputs)
+    case = convolution(**{**SQUARE, "strides": (2, 2), **change})
+    scheduled, result = run(case, target)
+    assert scheduled.schedule == f"template:winograd {outputs}x{outputs}"
+    assert relative_error(result, case.expected) < WINOGRAD_TOLERANCE
+
+
+@pytest.mark.parametrize(("pixels", "channels", "outputs", "more"), [
+    (28, (96, 192), 2, {"strides": (2, 2)}), (112, (48, 48), None, {"strides": (2, 2)}),
+    (14, (192, 1280), None, {"strides": (2, 2)}), (56, (64, 64), 4, {"groups": 2}),
+])  # fmt: skip
+def test_strided_and_grouped_layers_are_transformed_where_it_was_measured_to_pay(
+    pixels: int, channels: tuple[int, int], outputs: int | None, more: dict[str, object]
+) -> None:
+    case = convolution((1, pixels, pixels, channels[0]), channels[1], (3, 3), pads=(1, 1, 1, 1), **more)
+    g = winograd_choice.takes(parse(case.func))
+    assert winograd_choice.outputs_a_tile(g, 16) == outputs
+
+
 NOT_FOR_WINOGRAD = {
-    "strided": {"strides": (1, 2)}, "dilated": {"dilations": (2, 1), "pads": (2, 1, 2, 1)}, "grouped": {"groups": 2},
+    "strided along one axis": {"strides": (1, 2)}, "stride 3": {"strides": (3, 3), "shape": (1, 22, 22, 24)},
+    "dilated": {"dilations": (2, 1), "pads": (2, 1, 2, 1)}, "few channels a group": {"groups": 2},
     "3x1": {"kernel": (3, 1)}, "5x5": {"kernel": (5, 5)}, "few inputs": {"shape": (1, 11, 14, 15)},
     "few outputs": {"channels": 15}, "few pixels": {"shape": (1, 3, 3, 24)},
 }  # fmt: skip
@@ -118,6 +147,16 @@ def test_the_transforms_are_exact_in_float64(outputs: int) -> None:
     assert np.allclose(
         t.output @ ((t.kernel @ taps) * (t.data @ values)), np.correlate(values, taps), rtol=0, atol=1e-13
     )
+
+
+@pytest.mark.parametrize("outputs", STRIDED_POINTS)
+def test_the_strided_transforms_are_exact_in_float64(outputs: int) -> None:
+    t = strided(outputs)
+    rng = np.random.default_rng(0)
+    taps, values = rng.standard_normal(3), rng.standard_normal(2 * outputs + 1)
+    weights = (t.kernel @ taps)[np.minimum(np.arange(2 * outputs + 1), outputs + 1)]
+    data = t.data @ np.concatenate([values[::2], values[1::2]])
+    assert np.allclose(t.output @ (weights * data), np.correlate(values, taps)[::2], rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("prefix", [(1,), (7,), (2, 5), (2, 3, 4)])

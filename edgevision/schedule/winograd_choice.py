@@ -21,11 +21,13 @@ MEMORY_BYTES_A_CYCLE = 3.2
 cold in a network: on 14x14x192 m = 4 takes 0.25 ms alone and 0.44 ms behind other layers, where m = 2 reads 2.25 times
 less."""
 
-TRANSFORM_CYCLES = {1: {2: 30, 4: 90}, 2: {2: 230}}
-"""Stride -> outputs a tile -> to transform one tile of one channel vector, forth or back: loads, stores and additions counted with
-stride 1. With stride 2 fitted to eight layers of RepVGG-A0 and ParNet-S, Zen 5: transformed data are as large as the image, which
-stays in no L2, and 112x112x48 takes 1.17 of the direct time, 28x28x192 0.84. More outputs a tile gained nothing there without a
-measurement."""
+TRANSFORM_CYCLES = {1: {2: 30, 4: 90}, 2: {2: 60}}
+"""Stride -> outputs a tile -> to transform one tile of one channel vector, forth or back: loads, stores and additions counted. With
+stride 2 more outputs a tile gained nothing without a measurement."""
+
+STRIDED_CYCLES_A_LANE = 10.6
+"""More for a tile with stride 2, whose data are as large as the image, which stays in no L2. Fitted to eight layers of RepVGG-A0 and
+ParNet-S, Zen 5: 112x112x48 takes 1.17 of the direct time, 28x28x192 0.84. On NEON, modelled with caches, these take 0.81 and 0.74."""
 
 LEAST_PIXELS = 16
 """One tile. Fewer output pixels would compute what nobody reads."""
@@ -120,9 +122,10 @@ def outputs_a_tile(g: Geometry, width: int) -> int | None:
     direct = _cycles(g, g.n * g.ho * g.wo * TAPS**2, TAPS**2, width)
     vectors = g.groups * -(-g.ci // width) + g.groups * -(-(g.co // g.groups) // width)
     costs: dict[int | None, float] = {None: direct}
+    strided = STRIDED_CYCLES_A_LANE * width * (g.strides[0] - 1)
     for m, each in TRANSFORM_CYCLES[g.strides[0]].items():
         tiles = tile_count(g, m)
-        costs[m] = _cycles(g, tiles * products(g, m), (m + TAPS - 1) ** 2, width) + tiles * vectors * each
+        costs[m] = _cycles(g, tiles * products(g, m), (m + TAPS - 1) ** 2, width) + tiles * vectors * (each + strided)
     return min(costs, key=lambda m: costs[m])
 
 

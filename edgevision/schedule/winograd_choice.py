@@ -26,8 +26,9 @@ TRANSFORM_CYCLES = {1: {2: 30, 4: 90}, 2: {2: 60}}
 stride 2 more outputs a tile gained nothing without a measurement."""
 
 STRIDED_CYCLES_A_LANE = 10.6
-"""More for a tile with stride 2, whose data are as large as the image, which stays in no L2. Fitted to eight layers of RepVGG-A0 and
-ParNet-S, Zen 5: 112x112x48 takes 1.17 of the direct time, 28x28x192 0.84. On NEON, modelled with caches, these take 0.81 and 0.74."""
+"""More for a tile with stride 2, whose data are as large as the image, which stays in no L2. Fitted to eight layers of RepVGG-A0
+and ParNet-S, Zen 5: 112x112x48 takes 1.17 of the direct time, 28x28x192 0.84. On NEON, modelled with caches, 112x112x48 takes
+0.81 and 28x28x96 0.74."""
 
 LEAST_PIXELS = 16
 """One tile. Fewer output pixels would compute what nobody reads."""

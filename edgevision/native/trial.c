@@ -1,7 +1,7 @@
 /* Runs two kernels in turn and tells their times: the process in which `edgevision tune` measures. It reads one command a line and
  * answers each with one JSON object on stdout.
  *
- *     trial THREADS FLUSHED_BYTES WORKSPACE_BYTES [CORES [LINE...]]
+ *     trial THREADS WEIGHTS_BYTES WRITTEN_BYTES WORKSPACE_BYTES [CORES [LINE...]]
  *
  * The lines are arguments, or come on stdin, one answer at a time. CORES is 4,5 or - for any. Built with EV_TRIAL_STATIC the kernels
  * are linked into it, in the table trial_kernels, and the program needs no dynamic linker: devices get that one.
@@ -18,10 +18,12 @@
  *     promote LIMIT_S                  what is in slot 1 is now in slot 0
  *
  * A candidate that crashes ends this process by its signal, one that takes longer than LIMIT_S by SIGALRM.
- * Before each sample every thread writes FLUSHED_BYTES of its own, and then the activations are read: a layer of a network finds
- * its weights and results cold, and warm what the layer before it has just written.
+ * Before each sample the threads read WEIGHTS_BYTES together, each writes WRITTEN_BYTES of its own, and then the activations are
+ * read: a layer of a network finds its results cold, its weights as far away as those of all layers push them, and warm what the
+ * layer before it has just written.
  * A run stands between two marks, at which cost_plugin.c begins a new phase.
  */
+#include "cold_caches.h"
 #include "difference.h"
 #include "mark.h"
 #include "tvm_calls.c"
@@ -60,9 +62,7 @@ typedef struct {
 
 static ev_team team;
 static slot slots[2];
-static unsigned char *flushed;
-static size_t flushed_bytes;
-static volatile unsigned char sink;
+static ev_cold_caches caches;
 static char **lines; /* those that are arguments; NULL where they come on stdin */
 static double last_ratio;
 
@@ -204,21 +204,11 @@ static void load(char **rest) {
 
 /* --- running ---------------------------------------------------------------------------------------------------------- */
 
-static int flush_share(int task, ev_parallel_env *env, void *closure) {
-    (void)env, (void)closure;
-    unsigned char *own = flushed + (size_t)task * flushed_bytes;
-    for (size_t i = 0; i < flushed_bytes; i += EV_LINE) own[i]++;
-    return 0;
-}
-
 static void cool(const slot *s) {
-    ev_team_launch(ev_team_current(), flush_share, NULL, team.n_members);
-    unsigned char sum = 0;
+    ev_cool(&caches);
     for (int i = 0; i < s->n_arguments; i++) {
-        const argument *a = &s->arguments[i];
-        for (size_t at = 0; a->role == 'a' && at < a->bytes; at += EV_LINE) sum += a->at[at];
+        if (s->arguments[i].role == 'a') ev_read_lines(s->arguments[i].at, s->arguments[i].bytes);
     }
-    sink = sum;
 }
 
 static uint64_t run_once(slot *s) {
@@ -377,7 +367,7 @@ static int32_t read_cores(char *text, int32_t cores[EV_MAX_THREADS]) {
 }
 
 int main(int argc, char **argv) {
-    enum { NEEDED = 4 };
+    enum { NEEDED = 5 };
     ev_error error;
     int32_t cores[EV_MAX_THREADS];
     if (argc < NEEDED) return EXIT_USAGE;
@@ -388,9 +378,12 @@ int main(int argc, char **argv) {
     dlopen("libm.so.6", RTLD_NOW | RTLD_GLOBAL); /* kernels call expf and the like */
 #endif
     team.n_members = atoi(argv[1]);
-    flushed_bytes = (size_t)atoll(argv[2]);
-    team.workspace_bytes = (size_t)atoll(argv[3]);
-    flushed = reserve((size_t)team.n_members * flushed_bytes);
+    caches.n_members = team.n_members;
+    caches.weights_bytes = (size_t)atoll(argv[2]);
+    caches.written_bytes = (size_t)atoll(argv[3]);
+    team.workspace_bytes = (size_t)atoll(argv[4]);
+    caches.weights = memset(reserve(caches.weights_bytes), 1, caches.weights_bytes); /* pages that nobody wrote are one page */
+    caches.written = reserve((size_t)team.n_members * caches.written_bytes);
     team.members = reserve((size_t)team.n_members * sizeof *team.members);
     for (int32_t i = 0; i < team.n_members; i++) team.members[i].workspace = reserve(team.workspace_bytes);
     if (ev_team_start(&team, cores, n_cores, &error) != EV_OK) fail("no threads", error.text);

@@ -53,6 +53,10 @@ LINE_BYTES = 64
 """A vector of less than half a line goes without strips: each line would come as often as it holds vectors. MobileNetV2 on
 NEON, modelled with caches (tune/modelled.py): 112x112x96, stride 2, takes 0.40 of the cycles without strips, others 0.83 to
 0.88."""
+SMALL_ROWS, SMALL_STRIP, STAY_BYTES = 14, 8, 48 << 10
+"""Rows of an image of which such vectors do go in strips, and of a strip, where the rows that a kernel reaches do not stay in an L1
+with all their channels. Modelled with caches: 7x7x960 takes 0.60 of the cycles, with 5x5 taps 0.76, 14x14x672 0.90, with 5x5 taps
+and stride 2 0.75; 14x14x240, three rows of which take 39 KiB, would take 1.03, 28x28x192 1.12."""
 
 UNROLLED_COLUMNS = 7
 """Kernels up to this wide are unrolled along x; wider ones would only make the code long."""
@@ -123,14 +127,16 @@ def space(workload: Workload, target: Target) -> tuple[dict[str, int], ...]:
 
 def default(g: Geometry, target: Target) -> dict[str, int]:
     """As many columns as registers allow, and strips of `DEFAULT_STRIP` rows where a vector is half a line or more. Where it is
-    less, as few tiles as possible and of one size: on NEON, modelled with caches, 112x112x24 takes 0.91 of the cycles with tiles
-    of 11, not of 5, and 14x14x576 0.87 with one of 12, not two of 6."""
+    less, strips in small images alone, as few tiles as possible and of one size: on NEON, modelled with caches, 112x112x24 takes
+    0.91 of the cycles with tiles of 11, not of 5, and 14x14x576 0.87 with one of 12, not two of 6."""
     low, high = _inner_columns(g)
     budget = target.vector_registers - g.kw - 2 if g.kw <= UNROLLED_COLUMNS else target.vector_registers // 2
     if target.vector_bits // 8 < LINE_BYTES // 2:
         columns = max(1, high - low)
         tile = -(-columns // -(-columns // min(budget // 2, WIDEST_TILE)))
-        return {"tile": tile, "strip": 0, "width": lanes(g.co, target.vector_bits // 32)[0].width}
+        stay = 4 * g.kh * g.w * g.co <= STAY_BYTES
+        strip = 0 if stay or g.h > SMALL_ROWS else min(SMALL_STRIP, g.ho)
+        return {"tile": tile, "strip": strip, "width": lanes(g.co, target.vector_bits // 32)[0].width}
     tile = max(1, min(high - low, budget // 2, 8))
     while tile > 4 and (high - low) % tile:
         tile -= 1

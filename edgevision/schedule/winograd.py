@@ -131,7 +131,7 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
     if found is None or shape is None:
         return None
     if parameters is None:
-        outputs = outputs_a_tile(shape, target.vector_bits // 32)
+        outputs = outputs_a_tile(shape, target)
         if outputs is None:
             return None
         parameters = default(shape, target, outputs)

@@ -16,7 +16,7 @@ from edgevision.link.trial_program import link_trial
 from edgevision.target import Target
 from edgevision.tune import cluster, rpc
 from edgevision.tune.bench import DeviceBench
-from edgevision.tune.device import TrialProcess
+from edgevision.tune.device import Cooling, TrialProcess
 from edgevision.tune.far import FarBench
 from edgevision.tune.modelled import ModelledProcess
 from edgevision.tune.options import Options
@@ -89,37 +89,39 @@ def _check_modelled(target: Target, options: Options) -> None:
 
 @contextmanager
 def benches(
-    target: Target, folder: Path, options: Options, told: Callable[[str], None], ray: Any = None
+    target: Target, folder: Path, options: Options, cooling: Cooling, told: Callable[[str], None], ray: Any = None
 ) -> Iterator[tuple[Bench, ...]]:
     """``folder``: for files of the run. ``told`` hears who has a device that is waited for. ``ray``: the module, connected."""
     if options.devices and not options.modelled:
-        with _far(target, folder, options, told) as found:
+        with _far(target, folder, options, cooling, told) as found:
             yield found
         return
     if options.tracker:
-        yield rpc.benches(options.tracker, target, folder, threads=options.threads)
+        yield rpc.benches(options.tracker, folder, threads=options.threads, cooling=cooling)
         return
     if ray and not options.modelled:
-        yield cluster.benches(ray, target, options.threads)
+        yield cluster.benches(ray, target, options.threads, cooling)
         return
     program = link_trial(target)
     if options.modelled:
         yield (DeviceBench(ModelledProcess(program, link_cost_plugin(), target, folder)),)
         return
-    process = TrialProcess(program, folder, threads=options.threads, l2_bytes=target.l2_bytes, nice=options.nice)
+    process = TrialProcess(program, folder, threads=options.threads, cooling=cooling, nice=options.nice)
     yield (DeviceBench(process),)
 
 
 @contextmanager
-def _far(target: Target, folder: Path, options: Options, told: Callable[[str], None]) -> Iterator[tuple[Bench, ...]]:
+def _far(
+    target: Target, folder: Path, options: Options, cooling: Cooling, told: Callable[[str], None]
+) -> Iterator[tuple[Bench, ...]]:
     here = host()
-    process = TrialProcess(link_trial(here), folder, threads=1, l2_bytes=0)
+    process = TrialProcess(link_trial(here), folder, threads=1, cooling=Cooling())
     references = References(process, folder)
     try:
         yield tuple(
             FarBench(
-                devices.transport(device, told=told), target, folder / f"device{number}", references, threads=options.threads,
-                cores=devices.cores(device, options.cores) if options.cores else (),
+                devices.transport(device, told=told), target, folder / f"device{number}", references, cooling=cooling,
+                threads=options.threads, cores=devices.cores(device, options.cores) if options.cores else (),
             )
             for number, device in enumerate(options.devices)
         )  # fmt: skip

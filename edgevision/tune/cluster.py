@@ -23,6 +23,7 @@ from edgevision.measure import bounded_call
 from edgevision.measure.transport import LostDeviceError
 from edgevision.target import Target
 from edgevision.tune.builder import LIMIT_S, CandidateError
+from edgevision.tune.device import Cooling
 from edgevision.tune.ray_worker import Compiler, Hello, Judged, Made, Measurer, forgotten, hello, moved
 from edgevision.tune.request import Built, Request
 from edgevision.tune.trial import Trial, Verdict
@@ -224,10 +225,10 @@ class RayBench:
 
     size = 1
 
-    def __init__(self, ray: Any, node: str, name: str, target: Target, threads: int) -> None:
+    def __init__(self, ray: Any, node: str, name: str, target: Target, threads: int, cooling: Cooling) -> None:
         strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
         remote = ray.remote(num_cpus=0, scheduling_strategy=strategy)(Measurer)
-        self._actor = _Actor(ray, lambda: remote.remote(target, threads))
+        self._actor = _Actor(ray, lambda: remote.remote(target, threads, cooling))
         self._sent: set[str] = set()
         self._target = target
         self.name, self.cpu = name, ""
@@ -277,10 +278,10 @@ def misfit(target: Target, native: Target) -> str:
     return ""
 
 
-def benches(ray: Any, target: Target, threads: int) -> tuple[RayBench, ...]:
+def benches(ray: Any, target: Target, threads: int, cooling: Cooling) -> tuple[RayBench, ...]:
     """One a machine of the cluster that is alive and has a CPU."""
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     return tuple(
-        RayBench(ray, node["NodeID"], f"ray-{number}-{node['NodeManagerHostname']}", target, threads)
+        RayBench(ray, node["NodeID"], f"ray-{number}-{node['NodeManagerHostname']}", target, threads, cooling)
         for number, node in enumerate(sorted(nodes, key=lambda node: str(node["NodeID"])), start=1)
     )

@@ -16,11 +16,32 @@ from edgevision.tune.request import Argument, Built
 
 WORKSPACE_BYTES = 1 << 28
 """Address space a thread for TVM's workspaces; memory only where it is used."""
-FLUSHED_L2 = 4
+WRITTEN_L2 = 4
 """So many times its L2 a core writes between two samples: what a layer finds cold in a network of some ten megabytes."""
+MOST_WEIGHTS_BYTES = 64 << 20
+"""Of a network's weights that go by between two samples: twice a last-level cache of 32 MiB. More would take time alone."""
+WRITTEN_BYTES_A_SECOND, READ_BYTES_A_SECOND = 13e9, 25e9
 MARGIN_S = 2.0
 
 Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cooling:
+    """What lies between two samples, in bytes: ``weights`` are read by all threads together, ``written`` by each of its own."""
+
+    weights: int = 0
+    written: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """About how long it takes."""
+        return self.weights / READ_BYTES_A_SECOND + self.written / WRITTEN_BYTES_A_SECOND
+
+
+def cooling(weights_bytes: int, l2_bytes: int) -> Cooling:
+    """As a layer of a network with so many bytes of weights finds the caches of cores with such an L2."""
+    return Cooling(weights=min(weights_bytes, MOST_WEIGHTS_BYTES), written=WRITTEN_L2 * l2_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +131,13 @@ class StepwiseDevice:
 class TrialProcess(StepwiseDevice):
     """native/trial.c on this machine."""
 
-    def __init__(self, program: Path, folder: Path, *, threads: int, l2_bytes: int, nice: int = 0) -> None:
-        super().__init__([str(program), str(threads), str(FLUSHED_L2 * l2_bytes), str(WORKSPACE_BYTES)], folder, nice=nice)
+    def __init__(self, program: Path, folder: Path, *, threads: int, cooling: Cooling, nice: int = 0) -> None:
+        super().__init__([str(program), *options(threads, cooling)], folder, nice=nice)
+
+
+def options(threads: int, cooling: Cooling) -> list[str]:
+    """What native/trial.c is started with."""
+    return [str(number) for number in (threads, cooling.weights, cooling.written, WORKSPACE_BYTES)]
 
 
 def load_lines(slot: int, built: Built, limit_s: float) -> list[str]:

@@ -22,7 +22,7 @@ from edgevision.link.trial_program import link_trials
 from edgevision.measure.bench_program import CANNOT_EXECUTE, CLOCKS_DIFFER, CLOCKS_DIFFER_S, NOT_FOUND
 from edgevision.measure.transport import LostDeviceError, Transport, Workspace, check_timed
 from edgevision.target import Target
-from edgevision.tune.device import FLUSHED_L2, WORKSPACE_BYTES, load_lines
+from edgevision.tune.device import Cooling, load_lines, options
 from edgevision.tune.request import Argument, Built
 from edgevision.tune.transcript import ENDED, GarbledError, KilledError, Section, first, repeated, seconds, sections
 from edgevision.tune.trial import Trial, Verdict, all_of
@@ -47,14 +47,14 @@ class FarBench:
     outputs that a trial's must be like; ``cores`` to bind to. Raises: DeviceError, where the device is emulated."""
 
     def __init__(
-        self, transport: Transport, target: Target, folder: Path, reference: Callable[[Built], Path], *, threads: int = 1,
-        cores: tuple[int, ...] = (), size: int = BATCH,
+        self, transport: Transport, target: Target, folder: Path, reference: Callable[[Built], Path], *, cooling: Cooling,
+        threads: int = 1, cores: tuple[int, ...] = (), size: int = BATCH,
     ) -> None:  # fmt: skip
         check_timed(transport)
         self.size, self.cpu = size, ""
         self._transport, self._target, self._reference, self._folder = transport, target, reference, folder
         bound = ",".join(map(str, cores)) or "-"
-        self._options = [str(threads), str(FLUSHED_L2 * target.l2_bytes), str(WORKSPACE_BYTES), bound]
+        self._options = [*options(threads, cooling), bound]
         self._stack, self._opened, self._batches = ExitStack(), 0.0, 0
         self._workspace: Workspace | None = None
         self._places: dict[str, str] = {}

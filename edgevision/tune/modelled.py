@@ -20,7 +20,7 @@ from edgevision.measure.modelled.pricing import MARKED
 from edgevision.measure.modelled.trace import Phase, trace
 from edgevision.target import Target
 from edgevision.tune.child import ChildCrashedError, ChildHungError
-from edgevision.tune.device import FLUSHED_L2, WORKSPACE_BYTES, Results, Samples, arrays, load_lines
+from edgevision.tune.device import Results, Samples, arrays, cooling, load_lines, options
 from edgevision.tune.request import Built
 
 CPU = "neoverse-n1"
@@ -30,6 +30,8 @@ L1_MISS_CYCLES = 2.0
 core's prefetcher is an assumption."""
 L2_MISS_CYCLES = 16.0
 """A line at 4 bytes a cycle, 10 GB/s at 2.4 GHz: an assumption about one core's share of LPDDR4."""
+NO_LAST_LEVEL = 0
+"""Bytes of weights that go by between two runs: the simulated L2 is the last cache, and what is written fills it."""
 PATIENCE_S, SLOWDOWN = 60.0, 30.0
 """A kernel takes some 300 times as long under qemu with the plugin that sees each access, and qemu a moment to start. A
 limit already allows for a hundred times what the default takes; ten times is enough here."""
@@ -44,7 +46,7 @@ class ModelledProcess:
     """
 
     def __init__(self, program: Path, plugin: Path, target: Target, folder: Path) -> None:
-        self._command = [str(program), "1", str(FLUSHED_L2 * target.l2_bytes), str(WORKSPACE_BYTES)]
+        self._command = [str(program), *options(1, cooling(NO_LAST_LEVEL, target.l2_bytes))]
         self._plugin, self._target = plugin, target
         self._outputs = folder / "outputs.bin"
         self._cycles: dict[str, int] = {}

@@ -20,6 +20,7 @@ from edgevision.target import Target
 from edgevision.tune import cluster
 from edgevision.tune.benches import benches, check, host
 from edgevision.tune.builder import Builder
+from edgevision.tune.device import cooling
 from edgevision.tune.modelled import CPU
 from edgevision.tune.options import Options
 from edgevision.tune.scratch import scratch
@@ -64,15 +65,16 @@ def tune_program(
     known = open_logs([logs, shipped()], target)
     path = logs / folder_name(target) / FILE
     append(path, [])
+    cold = cooling(sum(task.weights_bytes * task.count for task in found), target.l2_bytes)
     _note_provenance(path.parent / PROVENANCE, target, options, name)
     with scratch() as folder, ExitStack() as stack:
         ray = stack.enter_context(cluster.connected(options.ray)) if options.ray else None
-        measuring = stack.enter_context(benches(target, folder, options, told, ray))
+        measuring = stack.enter_context(benches(target, folder, options, cold, told, ray))
         build = _builder(folder, options, ray)
         stack.callback(build.close)
         session = Session(
             target=target, setting=setting_of(target, options.threads), log=path, folder=folder, build=build,
-            benches=measuring, jobs=build.jobs, seed=options.seed, report=report, told=told, how=options.how,
+            benches=measuring, cooling=cold, jobs=build.jobs, seed=options.seed, report=report, told=told, how=options.how,
             reference=host() if options.devices and not options.modelled else None,
         )  # fmt: skip
         return session.run(found, known, options.budget)

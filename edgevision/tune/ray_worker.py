@@ -21,7 +21,7 @@ from edgevision.measure.transport import LostDeviceError
 from edgevision.target import Target
 from edgevision.tune.bench import DeviceBench
 from edgevision.tune.builder import Builder, CandidateError
-from edgevision.tune.device import TrialProcess
+from edgevision.tune.device import Cooling, TrialProcess
 from edgevision.tune.request import Built, Request
 from edgevision.tune.scratch import scratch
 from edgevision.tune.trial import Trial, Verdict
@@ -103,10 +103,10 @@ class Compiler:
 class Measurer:
     """Runs trials of a target that its machine is. Two on one machine take turns."""
 
-    def __init__(self, target: Target, threads: int) -> None:
+    def __init__(self, target: Target, threads: int, cooling: Cooling) -> None:
         self._stack = ExitStack()
         self._folder = self._stack.enter_context(scratch())
-        self._bench = DeviceBench(TrialProcess(link_trial(target), self._folder, threads=threads, l2_bytes=target.l2_bytes))
+        self._bench = DeviceBench(TrialProcess(link_trial(target), self._folder, threads=threads, cooling=cooling))
         self._stack.callback(self._bench.close)
 
     def hello(self) -> Hello:

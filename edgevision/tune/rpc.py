@@ -10,12 +10,11 @@ from typing import Any
 
 from edgevision.errors import InputError
 from edgevision.measure.transport import LostDeviceError
-from edgevision.target import Target
 from edgevision.tune import rpc_client
 from edgevision.tune.bench import DeviceBench
 from edgevision.tune.builder import worker_environment
 from edgevision.tune.child import ChildCrashedError, ChildHungError
-from edgevision.tune.device import FLUSHED_L2, StepwiseDevice
+from edgevision.tune.device import Cooling, StepwiseDevice
 from edgevision.tune.request import Built
 
 SESSION_S = 120.0
@@ -55,8 +54,8 @@ class Tracker:
 class RpcDevice(StepwiseDevice):
     """`edgevision.tune.device.Device` by `edgevision.tune.rpc_client`. Raises LostDeviceError where the board is gone."""
 
-    def __init__(self, tracker: Tracker, name: str, target: Target, folder: Path, *, threads: int) -> None:
-        words = (tracker.host, tracker.port, tracker.key, threads, FLUSHED_L2 * target.l2_bytes)
+    def __init__(self, tracker: Tracker, name: str, folder: Path, *, threads: int, cooling: Cooling) -> None:
+        words = (tracker.host, tracker.port, tracker.key, threads, cooling.weights + cooling.written)
         command = [sys.executable, "-P", "-m", "edgevision.tune.rpc_client", *map(str, words)]
         super().__init__(command, folder, environment=worker_environment())
         self.name, self._began = name, 0.0
@@ -104,11 +103,11 @@ class RpcBench(DeviceBench):
         self._board.reach()
 
 
-def benches(tracker: Tracker, target: Target, folder: Path, *, threads: int) -> tuple[RpcBench, ...]:
+def benches(tracker: Tracker, folder: Path, *, threads: int, cooling: Cooling) -> tuple[RpcBench, ...]:
     """One for each board. Raises: LostDeviceError, where there is none."""
     found = []
     for number in range(1, tracker.servers() + 1):
         own = folder / f"board{number}"
         own.mkdir()
-        found.append(RpcBench(RpcDevice(tracker, f"{tracker.key}-{number}", target, own, threads=threads)))
+        found.append(RpcBench(RpcDevice(tracker, f"{tracker.key}-{number}", own, threads=threads, cooling=cooling)))
     return tuple(found)

@@ -14,6 +14,7 @@ from edgevision.schedule.identity import serialize
 from edgevision.schedule.tasks import Task
 from edgevision.target import Target
 from edgevision.tune.builder import Build, CandidateError
+from edgevision.tune.device import Cooling
 from edgevision.tune.lanes import Finished, Lanes
 from edgevision.tune.request import Built, Request
 from edgevision.tune.search import Search, start
@@ -51,7 +52,8 @@ class _Job:
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """``log`` is the file that results are appended to. ``build`` compiles, ``benches`` measure; ``clock`` is in seconds.
+    """``log`` is the file that results are appended to. ``build`` compiles, ``benches`` measure, with ``cooling`` before each
+    sample; ``clock`` is in seconds.
     ``reference``: a target that this machine is, where benches are given programs that are linked, with results that are computed
     here. ``told`` hears of devices that are lost."""
 
@@ -62,6 +64,7 @@ class Session:
     build: Build
     benches: Sequence[Bench]
     jobs: int
+    cooling: Cooling = Cooling()
     seed: int = 0
     report: Report = lambda _: None
     told: Callable[[str], None] = lambda _: None
@@ -200,7 +203,7 @@ class Session:
         default_s = (search.default_us or 1e6 * GUESS_S) / 1e6
         return Trial(
             workload=search.task.key, default=default, incumbent=incumbent, candidate=built, default_s=default_s,
-            reference=_result(job, bed.reference) if bed.reference else None,
+            cooling_s=self.cooling.seconds, reference=_result(job, bed.reference) if bed.reference else None,
         )  # fmt: skip
 
     def _incumbent(self, search: Search, bed: _Bed, default: Built) -> Built:

@@ -17,8 +17,6 @@ from edgevision.tuning_log import Outcome
 
 SCREEN_S, SCREEN_BLOCKS = 0.02, (4, 16)
 CONFIRM_S, CONFIRM_BLOCKS = 0.25, (16, 80)
-FLUSH_S = 300e-6
-"""What it takes to cool the caches: some 4 MB are written at 13 GB/s."""
 HOPELESS = 1.03
 """A ratio of a first few blocks above which more of them are not taken."""
 BETTER = 0.995
@@ -32,14 +30,15 @@ LEAST_LIMIT_S = 3.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """``candidate`` beside ``incumbent``, the best so far. ``default``: of the same workload; ``default_s``: about how long it
-    takes, for limits and the number of samples. ``reference``: what this machine can open to compute the results that are
-    right, for devices that are given them; others take what the default computes there."""
+    takes, ``cooling_s`` what lies before each sample, for limits and the number of samples. ``reference``: what this machine can
+    open to compute the results that are right, for devices that are given them; others take what the default computes there."""
 
     workload: str
     default: Built
     incumbent: Built
     candidate: Built
     default_s: float
+    cooling_s: float = 0.0
     reference: Built | None = None
 
     @property
@@ -48,11 +47,11 @@ class Trial:
 
     @property
     def screen_blocks(self) -> int:
-        return blocks(self.default_s, SCREEN_S, SCREEN_BLOCKS)
+        return blocks(self.default_s + self.cooling_s, SCREEN_S, SCREEN_BLOCKS)
 
     @property
     def confirm_blocks(self) -> int:
-        return blocks(self.default_s, CONFIRM_S, CONFIRM_BLOCKS)
+        return blocks(self.default_s + self.cooling_s, CONFIRM_S, CONFIRM_BLOCKS)
 
     @property
     def hopeless(self) -> float:
@@ -153,9 +152,9 @@ def all_of(verdicts: Sequence[Verdict]) -> Verdict:
     return replace(worst, better=all(verdict.better for verdict in verdicts))
 
 
-def blocks(run_s: float, budget_s: float, bounds: tuple[int, int]) -> int:
+def blocks(sample_s: float, budget_s: float, bounds: tuple[int, int]) -> int:
     """How many blocks of four samples fit the budget."""
-    return max(bounds[0], min(bounds[1], int(budget_s / (4 * (run_s + FLUSH_S)))))
+    return max(bounds[0], min(bounds[1], int(budget_s / (4 * sample_s))))
 
 
 def difference(results: Sequence[Array], reference: Sequence[Array]) -> float:

@@ -40,6 +40,15 @@ def test_depthwise_layers_take_few_tiles_of_one_size(size: int, tile: int) -> No
     assert chosen(case, ARM64) == {"tile": tile, "strip": 0, "width": 4}
 
 
+@pytest.mark.parametrize(
+    ("size", "channels", "strip"), [(14, 296, 8), (7, 592, 7), (14, 288, 0), (15, 296, 0)],
+    ids=["rows that do not stay", "a smaller image", "rows that stay", "a larger image"],
+)  # fmt: skip
+def test_small_images_whose_rows_do_not_stay_in_the_cache_go_in_strips(size: int, channels: int, strip: int) -> None:
+    case = convolution((1, size, size, channels), channels, (3, 3), pads=(1, 1, 1, 1), groups=channels)
+    assert chosen(case, ARM64)["strip"] == strip
+
+
 def test_wider_vectors_take_tiles_that_leave_no_columns_over() -> None:
     case = convolution((1, 112, 112, 24), 24, (3, 3), pads=(1, 1, 1, 1), groups=24)
     assert chosen(case, X86_64) == {"tile": 5, "strip": depthwise.DEFAULT_STRIP, "width": 8}

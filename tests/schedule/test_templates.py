@@ -74,7 +74,7 @@ SQUARE = {"shape": (1, 11, 14, 24), "channels": 40, "kernel": (3, 3), "pads": (1
 def test_winograd_equals_float64(
     outputs: int, change: dict[str, object], target: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(winograd, "outputs_a_tile", lambda g, width: outputs)
+    monkeypatch.setattr(winograd, "outputs_a_tile", lambda g, target: outputs)
     case = convolution(**{**SQUARE, **change})
     scheduled, result = run(case, target)
     assert scheduled.schedule == f"template:winograd {outputs}x{outputs}"
@@ -88,7 +88,7 @@ def test_winograd_equals_float64(
 def test_winograd_with_stride_2_equals_float64(
     outputs: int, change: dict[str, object], target: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(winograd, "outputs_a_tile", lambda g, width: outputs)
+    monkeypatch.setattr(winograd, "outputs_a_tile", lambda g, target: outputs)
     case = convolution(**{**SQUARE, "strides": (2, 2), **change})
     scheduled, result = run(case, target)
     assert scheduled.schedule == f"template:winograd {outputs}x{outputs}"
@@ -104,7 +104,7 @@ def test_strided_and_grouped_layers_are_transformed_where_it_was_measured_to_pay
 ) -> None:
     case = convolution((1, pixels, pixels, channels[0]), channels[1], (3, 3), pads=(1, 1, 1, 1), **more)
     g = winograd_choice.takes(parse(case.func))
-    assert winograd_choice.outputs_a_tile(g, 16) == outputs
+    assert winograd_choice.outputs_a_tile(g, WIDE) == outputs
 
 
 NOT_FOR_WINOGRAD = {

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from edgevision.schedule.geometry import Geometry
-from edgevision.schedule.winograd_choice import LEAST_TILE, default, takes, tile_count
+from edgevision.schedule.winograd_choice import LEAST_TILE, default, outputs_a_tile, takes, tile_count
 from edgevision.schedule.workload import parse
-from edgevision.target import load
+from edgevision.target import Target, load
 from tests.schedule.workloads import convolution
 
 ARM64 = load("arm64")
+AVX512 = replace(load("x86_64"), vector_bits=512, vector_registers=32)
 OUTPUTS, POINTS = 4, 36
 
 
@@ -53,3 +57,10 @@ def test_weights_that_stay_leave_room_for_data() -> None:
 def test_data_that_stay_leave_the_fastest_tile() -> None:
     """16 tiles of 32 channels are 74 KB."""
     assert default(layer(14, 32), ARM64, OUTPUTS)["vectors"] < default(layer(56, 32), ARM64, OUTPUTS)["vectors"]
+
+
+@pytest.mark.parametrize(("size", "channels", "target", "outputs"), [
+    (14, 192, ARM64, 3), (28, 96, ARM64, 4), (56, 48, ARM64, 4), (14, 192, AVX512, 2), (28, 96, AVX512, 4), (20, 192, AVX512, 3),
+])  # fmt: skip
+def test_cores_that_wait_for_weights_read_fewer(size: int, channels: int, target: Target, outputs: int) -> None:
+    assert outputs_a_tile(layer(size, channels), target) == outputs

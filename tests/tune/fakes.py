@@ -37,7 +37,7 @@ def task(key: str = "a", count: int = 1, choices: tuple[Choice, ...] | None = No
     choices = choices or space()
     return Task(
         key=key, what=f"conv2d {key}", func=prim_func([x, te.compute((4,), lambda i: x[i] + 1)]), views={}, constants=(),
-        outputs=1, count=count, names=(key,), macs=macs, default=choices[0], space=choices,
+        outputs=1, count=count, names=(key,), macs=macs, weights_bytes=0, default=choices[0], space=choices,
     )  # fmt: skip
 
 

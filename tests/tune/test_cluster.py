@@ -19,6 +19,7 @@ from edgevision.target import Target, load
 from edgevision.tune import cluster
 from edgevision.tune.builder import CandidateError
 from edgevision.tune.cluster import ClusterError, NoRayError, RayBench, RayBuilder, benches, connected, misfit
+from edgevision.tune.device import Cooling
 from edgevision.tune.ray_worker import Files, Hello, Judged, Made, hello
 from edgevision.tune.request import Built, Request
 from edgevision.tune.trial import Trial, Verdict
@@ -185,8 +186,8 @@ RIGHT = Judged(verdicts=(Verdict(outcome="right"),))
 
 
 def bench(answers: list[Judged | Exception], sent: list[set[str]], **more: Any) -> RayBench:
-    ray = FakeRay(lambda target, threads: FakeMeasurer(target, answers, sent, **more))
-    return RayBench(ray, "node", "ray-1-pi", NATIVE, 1)
+    ray = FakeRay(lambda target, threads, cooling: FakeMeasurer(target, answers, sent, **more))
+    return RayBench(ray, "node", "ray-1-pi", NATIVE, 1, Cooling())
 
 
 @pytest.fixture(scope="module")

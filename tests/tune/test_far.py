@@ -22,7 +22,7 @@ from edgevision.measure.local_transport import LocalTransport
 from edgevision.measure.transport import LostDeviceError, Ran, Transport
 from edgevision.target import load
 from edgevision.tune import far
-from edgevision.tune.device import TrialProcess
+from edgevision.tune.device import Cooling, TrialProcess
 from edgevision.tune.far import FarBench
 from edgevision.tune.reference import References
 from edgevision.tune.request import Argument, Built
@@ -55,9 +55,9 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
 @contextmanager
 def bench(transport: Transport, folder: Path, **more: Any) -> Iterator[FarBench]:
     folder.mkdir(exist_ok=True)
-    process = TrialProcess(link_trial(HOST), folder, threads=1, l2_bytes=0)
+    process = TrialProcess(link_trial(HOST), folder, threads=1, cooling=Cooling())
     references = References(process, folder)
-    made = FarBench(transport, replace(HOST, l2_bytes=1 << 14), folder / "bench", references, **more)
+    made = FarBench(transport, HOST, folder / "bench", references, cooling=Cooling(weights=1 << 17, written=1 << 16), **more)
     try:
         yield made
     finally:
@@ -255,7 +255,7 @@ def test_the_comparison_there_is_the_one_here(
     made = [argument(role, computed.shape, computed.dtype.str, file, 0) for role, file in (("a", str(tmp_path / "in")), ("o", "-"))]
     lines = ["load\t1\t5\t0\t2", *(line(each) for each in made), f"check\t1\t5\t{tmp_path / 'expected'}"]
     program = copier(copies, computed.dtype.str[1:], computed.size)
-    done = subprocess.run([program, "1", "64", "4096", "-", *lines], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([program, "1", "128", "64", "4096", "-", *lines], capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout.splitlines()[-1])
     here = difference([computed], [expected])
@@ -282,12 +282,12 @@ def test_a_screened_candidate_is_not_confirmed(kernels: Kernels, tmp_path: Path)
     ]
     for percent, count in ((150, 0), (10**9, 2 * 3)):
         words = [*loads, "compare\t5\t4", f"confirm\t5\t3\t{percent}"]
-        done = subprocess.run([program, "1", "64", "4096", "-", *words], capture_output=True, text=True, timeout=30)
+        done = subprocess.run([program, "1", "128", "64", "4096", "-", *words], capture_output=True, text=True, timeout=30)
         assert len(json.loads(done.stdout.splitlines()[-1])["a"]) == count, done.stderr
 
 
 def test_the_reference_is_what_the_host_computes(kernels: Kernels, tmp_path: Path) -> None:
-    references = References(TrialProcess(link_trial(HOST), tmp_path, threads=1, l2_bytes=0), tmp_path)
+    references = References(TrialProcess(link_trial(HOST), tmp_path, threads=1, cooling=Cooling()), tmp_path)
     path = references(kernels.reference)
     assert np.array_equal(np.frombuffer(path.read_bytes(), np.float32), EXPECTED)
     before = path.stat().st_mtime_ns

@@ -10,11 +10,13 @@ import pytest
 from edgevision.errors import InputError
 from edgevision.link.toolchain import link_cost_plugin
 from edgevision.link.trial_program import link_trial
-from edgevision.measure.modelled.trace import Phase
+from edgevision.measure.modelled.pricing import MARKED
+from edgevision.measure.modelled.trace import Phase, trace
 from edgevision.target import load
 from edgevision.tune import modelled
 from edgevision.tune.benches import CannotTuneError, NoModelError, check
 from edgevision.tune.child import ChildHungError
+from edgevision.tune.device import Cooling, load_lines, options
 from edgevision.tune.modelled import ModelledProcess, cycles
 from edgevision.tune.options import Options
 from edgevision.tune.request import Built
@@ -64,6 +66,23 @@ def test_what_hangs_is_ended(device: ModelledProcess, kernels: dict[str, Built],
     monkeypatch.setattr(modelled, "SLOWDOWN", 3.0)
     with pytest.raises(ChildHungError):
         device.results(kernels["hang"], LIMIT_S)
+
+
+@pytest.mark.parametrize(
+    ("cooling", "cold"), [(Cooling(), False), (Cooling(weights=1 << 20), True), (Cooling(written=1 << 20), True)],
+    ids=["nothing lies between", "weights go by", "others write"],
+)  # fmt: skip
+def test_what_lies_between_two_samples_pushes_constants_and_results_out_of_the_caches(
+    cooling: Cooling, cold: bool, kernels: dict[str, Built], tmp_path: Path
+) -> None:
+    commands = [*load_lines(1, kernels["right"], 60), *["sample\t1\t60"] * 3]
+    found = trace(
+        [str(link_trial(ARM64)), *options(1, cooling)], link_cost_plugin(), cpu=ARM64.emulator_cpu, caches=True, timeout_s=60,
+        options=("-L", ARM64.sysroot), text="\n".join(commands),
+    )  # fmt: skip
+    constants, results = 256 // 64, 256 // 64
+    missed = [phase.l2_misses for phase in found.phases if phase.symbol == MARKED][-2]
+    assert missed >= constants + results if cold else missed == 0
 
 
 def test_lines_that_miss_the_caches_cost() -> None:

@@ -12,7 +12,7 @@ import pytest
 from edgevision.link.trial_program import link_trial
 from edgevision.target import load
 from edgevision.tune.child import ChildCrashedError, ChildHungError
-from edgevision.tune.device import TrialProcess
+from edgevision.tune.device import Cooling, TrialProcess
 from edgevision.tune.request import Built
 from edgevision.tune.trial import judge
 from tests.tune.kernels import EXPECTED, OUTCOMES, build, trial
@@ -27,7 +27,7 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Built]:
 
 @pytest.fixture
 def device(tmp_path: Path) -> Iterator[TrialProcess]:
-    made = TrialProcess(link_trial(load("native")), tmp_path, threads=2, l2_bytes=1 << 16)
+    made = TrialProcess(link_trial(load("native")), tmp_path, threads=2, cooling=Cooling(weights=1 << 17, written=1 << 18))
     yield made
     made.close()
 

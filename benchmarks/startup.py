@@ -1,8 +1,16 @@
-"""How long things take to start: the command line, and an artifact from nothing to its first result.
+"""How long things take to start, and what memory they take: the command line, and an artifact from nothing to its first result.
 
-    python -m benchmarks.startup mobilenetv2.so
+    python -m benchmarks.startup build/mobilenetv2-1.0.native/mobilenetv2-1.0.so
 
-Fresh processes, medians of 15 with the range; wall time of this machine, measured.
+Fresh processes, medians of 15 with the range; wall time and VmHWM of this machine, measured. Beside an artifact, whose files lie
+together as `edgevision compile` wrote them, onnxruntime loads the network that it was compiled from.
+
+    start    = load to first result, less a later run
+    overhead = VmHWM - that of a bare process of the same kind - weights - arena
+
+Bare is a static C program, or a Python with numpy; both hold the input and the output. Weights are those of the ONNX file for
+onnxruntime, and of the artifact, as its schedules lay them, for edgevision; the arena is what the artifact needs, for
+both. One thread.
 """
 
 from __future__ import annotations
@@ -10,29 +18,84 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-ROUNDS = 15
+import onnx
+from onnx import numpy_helper
 
-FIRST_RESULT = """
-import sys, time
+from edgevision import target
+from edgevision.artifact import Artifact
+from edgevision.link import zig
+from edgevision.report.manifest import artifact_of
+
+ROUNDS = 15
+LATER_RUNS = 5
+
+IN_PYTHON = """
+import json, sys, time
 start = time.perf_counter()
 import numpy as np
-from edgevision import runtime
-imported = time.perf_counter()
-network = runtime.load(sys.argv[1])
+kind, path, shapes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+inputs = [np.zeros(shape, dtype) for shape, dtype in shapes]
+begun = time.perf_counter()
+if kind == "edgevision":
+    from edgevision import runtime
+    network = runtime.load(path, threads=1)
+    run = lambda: network.run(*inputs)
+elif kind == "onnxruntime":
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    feed = dict(zip((each.name for each in session.get_inputs()), inputs))
+    run = lambda: session.run(None, feed)
+else:
+    run = lambda: None
 loaded = time.perf_counter()
-inputs = [np.zeros(s.shape, s.dtype) for s in network.inputs]
-network.run(*inputs)
+results = run()
 first = time.perf_counter()
-for _ in range(5):
-    network.run(*inputs)
-later = (time.perf_counter() - first) / 5
-print(1e3 * (loaded - imported), 1e3 * (first - loaded - later), 1e3 * later)
+peak_kb = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+again = time.perf_counter()
+for _ in range(int(sys.argv[4])):
+    run()
+later = (time.perf_counter() - again) / int(sys.argv[4])
+print(1e3 * (loaded - begun), 1e3 * (first - loaded - later), 1e3 * later, 1024 * peak_kb)
 """
+
+BARE_C = """
+#include <stdio.h>
+int main(void) {
+    char line[256];
+    unsigned long kib = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+    while (file && fgets(line, sizeof line, file)) if (sscanf(line, "VmHWM: %lu kB", &kib) == 1) break;
+    printf("%lu\\n", 1024 * kib);
+    return 0;
+}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Milliseconds to load, of the first run beyond a later one, of a later one; the most bytes that were resident."""
+
+    load_ms: float
+    first_ms: float
+    later_ms: float
+    peak_bytes: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overhead:
+    """What starting adds: ``ms`` to a run, ``bytes`` to a bare process, the weights and the arena."""
+
+    ms: float
+    bytes: float
 
 
 def help_ms() -> float:
@@ -42,37 +105,88 @@ def help_ms() -> float:
     return 1e3 * (time.perf_counter() - start)
 
 
-def python_ms(library: Path) -> tuple[float, ...]:
-    """Load, first run beyond a later one, a later run."""
-    done = subprocess.run(
-        [sys.executable, "-c", FIRST_RESULT, str(library)], check=True, capture_output=True, text=True
-    )
-    return tuple(map(float, done.stdout.split()))
+def in_python(kind: str, path: Path, artifact: Artifact) -> Start:
+    """``kind``: "edgevision", "onnxruntime", or "bare" with the inputs alone."""
+    shapes = json.dumps([(each.shape, each.dtype) for each in artifact.inputs])
+    command = [sys.executable, "-c", IN_PYTHON, kind, str(path), shapes, str(LATER_RUNS)]
+    load, first, later, peak = map(float, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+    return Start(load_ms=load, first_ms=first, later_ms=later, peak_bytes=peak)
 
 
-def c_ms(library: Path) -> tuple[float, ...]:
-    """The static executable: create a session, first run."""
-    bench = library.with_name(f"{library.stem}-bench")
-    done = subprocess.run([str(bench), "--runs", "5", "--warmup", "0"], check=True, capture_output=True, text=True)
-    report = json.loads(done.stdout)
+def in_c(artifact: Artifact) -> Start:
+    """The static executable."""
+    command = [str(artifact.bench), "--runs", str(LATER_RUNS), "--warmup", "0", "--threads", "1"]
+    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     later = median(report["samples_ns"])
-    return report["create_ns"] / 1e6, (report["first_run_ns"] - later) / 1e6, later / 1e6
+    return Start(
+        load_ms=report["create_ns"] / 1e6, first_ms=(report["first_run_ns"] - later) / 1e6, later_ms=later / 1e6,
+        peak_bytes=report["peak_rss_bytes"],
+    )  # fmt: skip
 
 
-def table(title: str, labels: tuple[str, ...], sample: Callable[[], tuple[float, ...]]) -> None:
+def bare_c_bytes(artifact: Artifact) -> int:
+    """VmHWM of a program that does nothing, linked as the benchmark is, and the input and the output that it does not hold."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, program = Path(folder, "bare.c"), Path(folder, "bare")
+        source.write_text(BARE_C)
+        zig_target = target.load("native").bench_zig_target
+        zig.run(["cc", "-target", zig_target, "-O2", "-s", "-static", source, "-o", program], purpose="linking a bare program")
+        printed = subprocess.run([program], check=True, capture_output=True, text=True).stdout
+    return int(printed) + sum(each.nbytes for each in (*artifact.inputs, *artifact.outputs))
+
+
+def onnx_weight_bytes(model: Path) -> int:
+    return sum(numpy_helper.to_array(each).nbytes for each in onnx.load(model).graph.initializer)
+
+
+def typical(starts: Sequence[Start]) -> Start:
+    """Each figure's median."""
+    return Start(
+        load_ms=median(s.load_ms for s in starts), first_ms=median(s.first_ms for s in starts),
+        later_ms=median(s.later_ms for s in starts), peak_bytes=median(s.peak_bytes for s in starts),
+    )  # fmt: skip
+
+
+def overhead(start: Start, bare_bytes: float, weight_bytes: int, arena_bytes: int) -> Overhead:
+    return Overhead(ms=start.load_ms + start.first_ms, bytes=start.peak_bytes - bare_bytes - weight_bytes - arena_bytes)
+
+
+def measured(title: str, sample: Callable[[], Start]) -> Start:
+    """The medians of fresh processes, which are printed with their range."""
     rounds = [sample() for _ in range(ROUNDS)]
-    for k, label in enumerate(labels):
-        values = sorted(r[k] for r in rounds)
-        print(f"{title}: {label:32} {median(values):7.2f} ms   ({values[0]:.2f} .. {values[-1]:.2f})")
+    show(title, "load", [each.load_ms for each in rounds])
+    show(title, "first run beyond a later one", [each.first_ms for each in rounds])
+    show(title, "a later run", [each.later_ms for each in rounds])
+    show(title, "most memory", [each.peak_bytes / 1e6 for each in rounds], "MB")
+    return typical(rounds)
+
+
+def show(title: str, label: str, values: Sequence[float], unit: str = "ms") -> None:
+    print(f"{title}: {label:32} {median(values):7.2f} {unit}   ({min(values):.2f} .. {max(values):.2f})", flush=True)
+
+
+def compare(artifact: Artifact) -> None:
+    """What edgevision adds beside what onnxruntime adds."""
+    name, weights = artifact.path.stem, artifact.weight_bytes
+    theirs_weights = onnx_weight_bytes(artifact.model)
+    bare = in_python("bare", artifact.path, artifact).peak_bytes
+    peer = measured("onnxruntime in Python", lambda: in_python("onnxruntime", artifact.model, artifact))
+    theirs = overhead(peer, bare, theirs_weights, artifact.arena_bytes)
+    print(f"{name}: weights {weights / 1e6:.2f} MB ({theirs_weights / 1e6:.2f} in ONNX), arena {artifact.arena_bytes / 1e6:.2f} MB")
+    print(f"onnxruntime in Python: overhead {theirs.ms:.1f} ms, {theirs.bytes / 1e6:.2f} MB")
+    for title, start, below in (
+        ("edgevision in C", lambda: in_c(artifact), bare_c_bytes(artifact)),
+        ("edgevision in Python", lambda: in_python("edgevision", artifact.path, artifact), bare),
+    ):
+        ours = overhead(measured(title, start), below, weights, artifact.arena_bytes)
+        shares = f"{ours.ms / theirs.ms:.3f} and {ours.bytes / theirs.bytes:.3f} of onnxruntime's"
+        print(f"{title}: overhead {ours.ms:.1f} ms, {ours.bytes / 1e6:.2f} MB: {shares}")
 
 
 def main() -> None:
-    table("command line", ("edgevision --help, whole process",), lambda: (help_ms(),))
+    show("command line", "edgevision --help, whole process", [help_ms() for _ in range(ROUNDS)])
     for name in sys.argv[1:]:
-        library = Path(name)
-        rows = ("load", "first run beyond a later one", "a later run")
-        table(f"{library.stem} in Python", rows, lambda path=library: python_ms(path))
-        table(f"{library.stem} in C", ("create", *rows[1:]), lambda path=library: c_ms(path))
+        compare(artifact_of(Path(name)))
 
 
 if __name__ == "__main__":

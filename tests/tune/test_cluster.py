@@ -272,7 +272,7 @@ def test_a_cluster_of_this_machine_compiles_and_measures_whatever_dies(
     here: Any, tmp_path: Path, kernels: dict[str, Built]
 ) -> None:
     builder = RayBuilder(here, "local", 1)
-    found = benches(here, NATIVE, 1)
+    found = benches(here, NATIVE, 1, Cooling())
     try:
         built = builder(request(tmp_path)).result(timeout=300)
         assert Path(built.library).parent == tmp_path and Path(built.library).stat().st_size > 1000

@@ -26,7 +26,7 @@ class Value:
     kind "input"/"output": the caller's tensor number ``index``; "weight": constant number ``index``;
     "scratch": activation number ``index``, placed in the arena by the memory plan. Two values of the same kind and
     index with other shapes are views of the same bytes. With ``first`` the call reads or writes only some channels of
-    them, from that one on; how many, its function knows.
+    them, from that one on; how many, its function knows. The last ``padding`` channels are nobody's.
     """
 
     kind: Literal["input", "output", "weight", "scratch"]
@@ -34,6 +34,7 @@ class Value:
     shape: tuple[int, ...]
     dtype: str
     first: int | None = None
+    padding: int = 0
 
     @property
     def place(self) -> Place:

@@ -20,6 +20,7 @@ from edgevision.schedule import (
     generic,
     interleave,
     metaschedule,
+    pitch,
     product,
     rows,
     transpose,
@@ -66,11 +67,12 @@ def untuned(_: str) -> tuple[Choice, ...]:
 
 def schedule_workload(
     func: tirx.PrimFunc, target: Target, excluded: frozenset[str] = frozenset(), seen: Views | None = None,
-    chosen: Chosen = untuned,
+    chosen: Chosen = untuned, key: str | None = None,
 ) -> Scheduled:  # fmt: skip
     """One workload on static shapes -> the same function with loops for ``target``, without the templates
-    ``excluded``. ``seen``: the views that it works on (see `Workload`), only for functions that a template takes."""
-    for choice in chosen(identify(func, seen).key) if chosen is not untuned else ():
+    ``excluded``. ``seen``: the views that it works on (see `Workload`), only for functions that a template takes. ``key``:
+    what a log knows it by, its own without."""
+    for choice in chosen(key or identify(func, seen).key) if chosen is not untuned else ():
         found = realize(choice, func, target, excluded, seen)
         if found is not None:
             return replace(found, schedule="tuned:" + found.schedule.partition(":")[2])
@@ -170,7 +172,9 @@ def schedules(
         else schedule_workload(f, target, excluded, None, chosen)
         for name, f in ((gv.name_hint, f) for gv, f in program.module.functions.items())
     }
-    program = views.share(program, {n for n, s in dense.items() if s.relay})
+    templated = {n for n, s in dense.items() if s.relay}
+    program = views.share(program, templated)
+    program = pitch.spread(program, templated, {n for n in templated if _anchor(program.module[n]) == depthwise.NAME})
     return _specialised(program, dense, target, excluded, chosen)
 
 
@@ -187,9 +191,16 @@ def _specialised(
         name = names.setdefault((call.function, seen), f"{call.function}_view{len(names)}" if seen else call.function)
         if name not in done:
             func = program.module[call.function]
-            done[name] = schedule_workload(func, target, excluded, at, chosen) if at else dense[name]
+            key = identify(func, views.shared(call)).key
+            done[name] = schedule_workload(func, target, excluded, at, chosen, key) if at else dense[name]
         calls.append(replace(call, function=name))
     return replace(program, calls=tuple(calls)), done
+
+
+def _anchor(func: tirx.PrimFunc) -> str | None:
+    """The class of templates that the function is for."""
+    workload = parse(func)
+    return str(workload.anchor.annotations[ANCHOR]) if workload and workload.anchor else None
 
 
 def _is_scheduled(func: tirx.PrimFunc) -> bool:

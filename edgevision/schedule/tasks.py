@@ -48,7 +48,7 @@ def tasks(program: Program, target: Target, excluded: frozenset[str] = frozenset
         choice = scheduled[call.function].choice
         if choice is None:
             continue
-        identity = identify(func, seen)
+        identity = identify(func, views.shared(call))
         found.setdefault(identity.key, []).append(call)
         read_bytes = _weights_bytes(call, scheduled[call.function].func)
         made.setdefault(identity.key, (func, seen, identity.what, choice, read_bytes))

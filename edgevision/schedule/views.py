@@ -32,6 +32,11 @@ def seen(call: Call) -> dict[int, tuple[int, int]]:
     return {i: (v.first, v.shape[-1]) for i, v in enumerate(call.args) if v.first is not None}
 
 
+def shared(call: Call) -> dict[int, tuple[int, int]]:
+    """Those of which others use other channels. What is only padded makes no other workload: it is known by the same key."""
+    return {i: at for i, at in seen(call).items() if not call.args[i].padding}
+
+
 def _channels(program: Program, call: Call) -> tuple[int, ...]:
     """How many channels each operand of a concatenation brings; () for any other call."""
     attributes = program.module[call.function].attrs

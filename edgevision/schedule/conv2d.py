@@ -14,7 +14,20 @@ import numpy as np
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as T  # noqa: N812
 
-from edgevision.schedule.conv2d_choice import default, filled, flat, full_blocks, pixel_grid, reduction_step, space, takes
+from edgevision.schedule import folded
+from edgevision.schedule.conv2d_choice import (
+    FILL,
+    FOLD,
+    default,
+    filled,
+    flat,
+    folds,
+    full_blocks,
+    pixel_grid,
+    reduction_step,
+    space,
+    takes,
+)
 from edgevision.schedule.geometry import Geometry
 from edgevision.schedule.register_tile import (
     Ahead,
@@ -86,6 +99,7 @@ class Plan:
     block: Block
     rest: Block | None
     step: int  # reduction steps handled together (4: the lane form of NEON)
+    folded: bool  # in one vector
     sweep: int
     unroll: int
 
@@ -144,17 +158,19 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
 def _plan(g: Geometry, target: Target, parameters: Mapping[str, int], *, straight: bool) -> Plan:
     rows, columns = pixel_grid(g)
     width, reduction, vectors = target.vector_bits // 32, g.kh * g.kw * g.ci, parameters["vectors"]
-    channels = filled(g, target) if parameters["fill"] else g.co // g.groups
-    cover = lanes(channels, width)
+    fill, steps = parameters["fill"], folds(g, target) if parameters["fill"] == FOLD else 1
+    channels = filled(g, target) if fill == FILL else g.co // g.groups
+    cover = folded.cover(channels, width, steps)
     block = Block(0, cover[:vectors], 0)
     # A filled vector belongs to the rest: what of it is stored is then known when the code is made.
-    full = (len(cover) - 1) // vectors if parameters["fill"] else full_blocks(cover, len(block.vectors))
+    full = (len(cover) - 1) // vectors if fill == FILL else full_blocks(cover, len(block.vectors))
     first = full * block.channels
-    left = tuple(Lanes(v.offset - first, v.width) for v in cover[full * len(block.vectors) :])
+    left = tuple(replace(v, offset=v.offset - first) for v in cover[full * len(block.vectors) :])
     return Plan(
         geometry=g, flat=flat(g), straight=straight, rows=rows, columns=columns, channels=channels,
         tile=parameters["pixels"], full=full, block=block, rest=Block(first, left, first * reduction) if left else None,
-        step=reduction_step(g, target), sweep=parameters["sweep"], unroll=parameters["unroll"],
+        step=steps if fill == FOLD else reduction_step(g, target), folded=fill == FOLD, sweep=parameters["sweep"],
+        unroll=parameters["unroll"],
     )  # fmt: skip
 
 
@@ -169,7 +185,7 @@ def pack(weights: np.ndarray, plan: Plan) -> np.ndarray:
         parts += [one[:, i * size : (i + 1) * size] for i in range(plan.full)]
         if plan.rest:
             parts.append(one[:, plan.rest.first :])
-    return np.concatenate([np.ascontiguousarray(p).reshape(-1) for p in parts])
+    return np.concatenate([folded.lay(p, plan.step if plan.folded else 1) for p in parts])
 
 
 def _copy_padded(g: Geometry, source: Buffer, target: Buffer) -> None:
@@ -327,7 +343,10 @@ def _tile(
             base = which * g.ci + k * plan.step
             elements = [T.Bind(load(data, [*p, base], plan.step)) for p in positions]
             place = at + ((ky * g.kw + kx) * g.ci + k * plan.step) * width
-            accumulate(acc, vectors, elements, plan.step, weights, place, width)
+            if plan.folded:
+                folded.accumulate(acc, vectors, elements, weights, place)
+            else:
+                accumulate(acc, vectors, elements, plan.step, weights, place, width)
 
         def steps(k: Expr) -> None:
             for u in range(plan.unroll):
@@ -338,7 +357,7 @@ def _tile(
     loop(g.kh, lambda ky: loop(g.kw, lambda kx: taps(ky, kx)))
     for p, line in enumerate(acc):
         prefix = _output_position(plan, row, first + p)
-        for a, v in zip(line, vectors, strict=True):
+        for a, v in folded.unfold(line, vectors):
             for part in lanes(min(v.width, used - v.offset), v.width):
                 tail.store(prefix, channel + v.offset + part.offset, a, part.width, part.offset)
 

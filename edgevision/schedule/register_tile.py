@@ -27,10 +27,16 @@ MOST_LINES = 4
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """A vector of ``width`` channels that starts ``offset`` channels into its block."""
+    """A vector of ``width`` channels that starts ``offset`` channels into its block, and handles ``steps`` of a reduction at once
+    (see `folded`)."""
 
     offset: int
     width: int
+    steps: int = 1
+
+    @property
+    def lanes(self) -> int:
+        return self.width * self.steps
 
 
 def lanes(channels: int, width: int) -> tuple[Lanes, ...]:
@@ -162,10 +168,10 @@ def zero(width: int, dtype: str = "float32") -> Expr:
 
 def cleared(pixels: int, vectors: Sequence[Lanes]) -> list[list[Buffer]]:
     """The zeroed accumulators of a tile, by pixel and vector."""
-    acc = [[accumulator(v.width) for v in vectors] for _ in range(pixels)]
+    acc = [[accumulator(v.lanes) for v in vectors] for _ in range(pixels)]
     for line in acc:
         for a, v in zip(line, vectors, strict=True):
-            write(a, zero(v.width), v.width)
+            write(a, zero(v.lanes), v.lanes)
     return acc
 
 

@@ -1,9 +1,9 @@
 """Template for depthwise convolution: taps in registers, borders without a padded copy.
 
-For each output row the kernel rows that fall inside the image are a loop with computed bounds. Columns whose every
-tap is inside are handled in tiles of several pixels with the kernel's columns unrolled, so that a loaded vector
-serves all of them; the few columns at the border go one by one with computed bounds too. Weights are packed [channel
-vector][kh][kw][lane].
+For each output row the kernel rows that fall inside the image are a loop with computed bounds. Columns are handled in
+tiles of several pixels with the kernel's columns unrolled, so that a loaded vector serves all of them. Tiles at the
+border are written out where they are, without the taps that are outside; only with wide kernels their columns go one by
+one, with computed bounds too. Weights are packed [channel vector][kh][kw][lane].
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from edgevision.tuning_log import Choice
 
 NAME = "depthwise"
 
-WIDEST_TILE = 12
+WIDEST_TILE, DEFAULT_TILE = 12, 8
+"""Columns. On NEON, modelled with caches, the widest is the default."""
 STRIPS = (0, 2, 4, 8, 16)
 DEFAULT_STRIP = 16
 """Rows. Over the 35 depthwise layers of MobileNetV2 and GhostNet, Zen 5, cold caches: 16 take 0.80 of the time without strips,
@@ -113,9 +114,8 @@ def space(workload: Workload, target: Target) -> tuple[dict[str, int], ...]:
     g = _takes(workload)
     if g is None:
         return ()
-    low, high = _inner_columns(g)
     weights = g.kw if g.kw <= UNROLLED_COLUMNS else 1
-    tiles = range(1, max(2, min(high - low + 1, WIDEST_TILE + 1, target.vector_registers - weights - 1)))
+    tiles = range(1, max(2, min(_tiled_columns(g) + 1, WIDEST_TILE + 1, target.vector_registers - weights - 1)))
     widest = lanes(g.co, target.vector_bits // 32)[0].width
     widths = {widest, widest // 2} if widest >= 8 else {widest}
     strips = {s for s in STRIPS if s < g.ho} | {g.ho}
@@ -126,22 +126,20 @@ def space(workload: Workload, target: Target) -> tuple[dict[str, int], ...]:
 
 
 def default(g: Geometry, target: Target) -> dict[str, int]:
-    """As many columns as registers allow, and strips of `DEFAULT_STRIP` rows where a vector is half a line or more. Where it is
-    less, strips in small images alone, as few tiles as possible and of one size: on NEON, modelled with caches, 112x112x24 takes
-    0.91 of the cycles with tiles of 11, not of 5, and 14x14x576 0.87 with one of 12, not two of 6."""
-    low, high = _inner_columns(g)
+    """As few tiles as registers allow, of one size, and strips of `DEFAULT_STRIP` rows where a vector is half a line or more. Where
+    it is less, strips in small images alone."""
     budget = target.vector_registers - g.kw - 2 if g.kw <= UNROLLED_COLUMNS else target.vector_registers // 2
-    if target.vector_bits // 8 < LINE_BYTES // 2:
-        columns = max(1, high - low)
-        tile = -(-columns // -(-columns // min(budget // 2, WIDEST_TILE)))
-        stay = 4 * g.kh * g.w * g.co <= STAY_BYTES
-        strip = 0 if stay or g.h > SMALL_ROWS else min(SMALL_STRIP, g.ho)
-        return {"tile": tile, "strip": strip, "width": lanes(g.co, target.vector_bits // 32)[0].width}
-    tile = max(1, min(high - low, budget // 2, 8))
-    while tile > 4 and (high - low) % tile:
-        tile -= 1
-    strip = min(DEFAULT_STRIP, g.ho)
+    short = target.vector_bits // 8 < LINE_BYTES // 2
+    columns, most = max(1, _tiled_columns(g)), max(1, min(budget // 2, WIDEST_TILE if short else DEFAULT_TILE))
+    tile = -(-columns // -(-columns // most))
+    strip = _short_strip(g) if short else min(DEFAULT_STRIP, g.ho)
     return {"tile": tile, "strip": strip, "width": lanes(g.co, target.vector_bits // 32)[0].width}
+
+
+def _short_strip(g: Geometry) -> int:
+    """Of vectors that are less than half a line."""
+    stay = 4 * g.kh * g.w * g.co <= STAY_BYTES
+    return 0 if stay or g.h > SMALL_ROWS else min(SMALL_STRIP, g.ho)
 
 
 def _takes(workload: Workload) -> Geometry | None:
@@ -149,6 +147,12 @@ def _takes(workload: Workload) -> Geometry | None:
     g = geometry(workload, found[0]) if found else None
     takes = g is not None and g.co == g.groups and g.ci == 1 and dtype_of(g.source) == "float32"
     return g if takes else None
+
+
+def _tiled_columns(g: Geometry) -> int:
+    """How many columns of a row are handled in tiles: those of wide kernels whose taps are all inside, else all."""
+    low, high = _inner_columns(g)
+    return g.wo if g.kw <= UNROLLED_COLUMNS else high - low
 
 
 def _inner_columns(g: Geometry) -> tuple[int, int]:
@@ -238,6 +242,7 @@ Visit = Callable[[Expr, Expr, int], None]
 def _columns(
     plan: Plan, data: Buffer, weights: Buffer, tail: Tail, rows: _Rows, vectors: Callable[[Visit], None]
 ) -> None:
+    """Tiles of a row: the first and the last ones where they are, since some of their taps are outside, the others in a loop."""
     g = plan.geometry
 
     def border(low: int, high: int) -> None:
@@ -246,26 +251,34 @@ def _columns(
             lambda x: vectors(lambda c, at, w: _border_pixel(plan, data, weights, tail, rows, x + low, c, at, w)),
         )
 
-    def inner(first: Expr, pixels: int) -> None:
-        vectors(lambda c, at, w: _inner_tile(plan, data, weights, tail, rows, first, pixels, c, at, w))
+    def tile(first: int | Expr, pixels: int) -> None:
+        vectors(lambda c, at, w: _tile(plan, data, weights, tail, rows, first, pixels, c, at, w))
 
-    border(0, plan.low)
-    count, left = divmod(plan.high - plan.low, plan.tile)
-    loop(count, lambda t: inner(t * plan.tile + plan.low, plan.tile))
-    if left:
-        inner(T.int64(plan.low + count * plan.tile), left)
-    border(plan.high, g.wo)
+    def fixed(start: int, end: int) -> None:
+        for first in range(start, end, plan.tile):
+            tile(first, min(plan.tile, end - first))
+
+    wide = g.kw > UNROLLED_COLUMNS
+    start = plan.low if wide else min(-(-plan.low // plan.tile) * plan.tile, g.wo)
+    end = start + max(0, plan.high - start) // plan.tile * plan.tile
+    (border if wide else fixed)(0, start)
+    loop((end - start) // plan.tile, lambda t: tile(t * plan.tile + start, plan.tile))
+    fixed(end, plan.high if wide else g.wo)
+    if wide:
+        border(plan.high, g.wo)
 
 
-def _inner_tile(
+def _tile(
     plan: Plan, data: Buffer, weights: Buffer, tail: Tail, rows: _Rows,
-    first: Expr, pixels: int, channel: Expr, at: Expr, width: int,
+    first: int | Expr, pixels: int, channel: Expr, at: Expr, width: int,
 ) -> None:  # fmt: skip
-    """``pixels`` columns whose taps are all inside along x."""
+    """``pixels`` columns. Their taps are all inside along x, unless ``first`` is a number: then those that are not are left out."""
     g = plan.geometry
     stride, dilation = g.strides[1], g.dilations[1]
     acc = _cleared(pixels, width)
     left = first * stride - g.pads[1]
+    reach = [p * stride + kx * dilation for p in range(pixels) for kx in range(g.kw)]
+    needed = sorted({x for x in reach if not isinstance(left, int) or 0 <= left + x < g.w})
 
     def taps(k: Expr) -> None:
         ky = k + rows.first
@@ -274,9 +287,8 @@ def _inner_tile(
             loop(g.kw, lambda kx: column(ky, y, kx))
             return
         line = [T.Bind(load(weights, [at + (ky * g.kw + kx) * width], width)) for kx in range(g.kw)]
-        needed = sorted({p * stride + kx * dilation for p in range(pixels) for kx in range(g.kw)})
         for x in needed:
-            element = T.Bind(load(data, [rows.n, y, left + x, channel], width))
+            element = T.Bind(load(data, [rows.n, y, T.int64(left + x) if isinstance(left, int) else left + x, channel], width))
             for p in range(pixels):
                 kx, off = divmod(x - p * stride, dilation)
                 if off == 0 and 0 <= kx < g.kw:
@@ -291,7 +303,8 @@ def _inner_tile(
     with T.serial(rows.last - rows.first) as k:
         taps(k)
     for p in range(pixels):
-        tail.store([rows.n, rows.y, first + p], channel, acc[p], width)
+        x = T.int64(first + p) if isinstance(first, int) else first + p
+        tail.store([rows.n, rows.y, x], channel, acc[p], width)
 
 
 def _border_pixel(

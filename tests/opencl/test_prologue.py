@@ -6,7 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
+from edgevision import target
 from edgevision.ingest import read
+from edgevision.link.opencl_source import device_source
 from edgevision.lower.phases import lower
 from edgevision.schedule.gpu.apply import schedule
 from tests import executor
@@ -82,6 +84,39 @@ def test_what_reads_an_element_often_leaves_the_new_order_its_launch(pocl):
     model = reduced("MaxPool")
     assert launches_alone(model, "transpose")
     assert agrees(model)
+
+
+def chosen(order: list[int], *, group: int = 2, kernel: int = 3) -> onnx.ModelProto:
+    """Channels of 16 chosen by ``order``, convolved."""
+    g = Graph(9)
+    x = g.add("Relu", g.conv("image", 3, 16, 3, stride=2))
+    y = g.conv(g.add("Gather", x, g.numbers(*order), axis=1), len(order), 16, kernel, group=group)
+    y = g.add("Flatten", g.add("GlobalMaxPool", y))
+    return g.model(g.add("Gemm", y, g.weight(16, 5), g.weight(5, scale=0.1)), 12, 5)
+
+
+CHOICES = {
+    "every second run": [*range(4), *range(8, 12), *range(4, 8), *range(12, 16)],
+    "shuffled": [i // 2 + i % 2 * 8 for i in range(16)],
+    "some, and some twice": [*range(8, 16), *range(8, 12), *range(4)],
+    "runs that begin anywhere": [*range(2, 10), *range(5, 13)],
+}
+
+
+@pytest.mark.parametrize(("order", "kernel"), [*((name, 3) for name in CHOICES), ("every second run", 1)])
+@pytest.mark.parametrize("name", ["opencl", "opencl-mali"])
+def test_channels_chosen_in_runs_cost_no_launch(name, order, kernel, pocl):
+    model = chosen(CHOICES[order], kernel=kernel)
+    assert agrees(model, name)
+    assert not launches_alone(model, "gather")
+
+
+@pytest.mark.parametrize(("order", "vectors"), [("every second run", True), ("runs that begin anywhere", False)])
+def test_vectors_are_loaded_where_runs_begin_at_their_multiples(order, vectors):
+    program = schedule(lower(read(chosen(CHOICES[order]), simplify=False)), target.load("opencl-mali"))
+    text = next(t for t in device_source(program)[0].split("// Function: ") if t.startswith("k1_"))
+    assert "void k1_fused_conv1" in text
+    assert ("vload4(0, p4_ptr" in text) is vectors  # what is read comes behind the convolution's own four
 
 
 NEAR_MISSES = {

@@ -13,6 +13,7 @@ Operators that the rules write besides standard ONNX are of the domain "edgevisi
 """
 
 from edgevision.ingest.graph import Graph
+from edgevision.ingest.normalise.channel_order import ORDER_BEHIND_CONCAT, ORDER_BEHIND_POOL, ORDER_INTO_WEIGHTS
 from edgevision.ingest.normalise.channel_shuffle import CHANNEL_SHUFFLE
 from edgevision.ingest.normalise.channels_last import CHANNELS_LAST
 from edgevision.ingest.normalise.fold_into_weights import BATCH_NORM, CHANNEL_ARITHMETIC
@@ -43,6 +44,7 @@ PASSES: tuple[tuple[Rule, ...], ...] = (
     (GLOBAL_REDUCTION, GLOBAL_WINDOW, PAD_INTO_CONV),
     (BATCH_NORM, CHANNEL_ARITHMETIC),
     (DIVISION_BY_CONSTANT,),
+    (ORDER_BEHIND_POOL, ORDER_BEHIND_CONCAT, ORDER_INTO_WEIGHTS),
 )
 
 

@@ -13,7 +13,10 @@ from edgevision.lower.compute import elementwise, scalar
 from edgevision.lower.compute.scan import scatter_kernel, top_k_kernel
 from edgevision.lower.emitter import INJECTIVE, Emitter
 from edgevision.lower.node import Node
-from edgevision.lower.operators.movement import by_tables
+from edgevision.lower.operators.movement import by_runs, by_tables, run_of
+
+SHORTEST_RUN, MOST_RUNS = 4, 16
+"""Of consecutive elements that a constant list of indices is written out as instead of looked up."""
 
 
 def gather(e: Emitter, node: Node) -> None:
@@ -22,7 +25,11 @@ def gather(e: Emitter, node: Node) -> None:
     constant = e.constant(node.inputs[1])
     if constant is not None and constant.ndim == 1:
         x = e.stored(node.inputs[0])
-        e.result(node, by_tables(e, "gather", x.var, {x.axis(axis): constant}), channels_last=x.channels_last)
+        run, last = run_of(constant) if constant.size else 1, x.axis(axis) == x.rank - 1
+        if last and run >= SHORTEST_RUN and constant.size // run <= MOST_RUNS:
+            e.result(node, by_runs(e, "gather", x.var, constant, run), channels_last=x.channels_last)
+        else:
+            e.result(node, by_tables(e, "gather", x.var, {x.axis(axis): constant}), channels_last=x.channels_last)
         return
     data, indices = e.plain(node.inputs[0]), e.plain(node.inputs[1])
     count, extent = indices.rank, data.shape[axis]

@@ -16,6 +16,9 @@ from edgevision.lower.placed import Placed, last_shape, moves_nothing, to_last
 
 Index = Sequence[Any]
 
+RUN = "ev.run"
+"""Block annotation: how many elements, from a multiple of that on, lie side by side in what is read, from a multiple too."""
+
 
 def reshape(e: Emitter, node: Node) -> None:
     """Free where the elements are stored in ONNX's order, and where a channels-last image keeps images and channels.
@@ -143,6 +146,32 @@ def by_tables(e: Emitter, name: str, var: Any, tables: dict[int, np.ndarray]) ->
         return te.compute(shape, element, name=name)
 
     return e.compute(name, function, var, *(e.array(tables[a].astype(np.int32)) for a in axes), pattern=INJECTIVE)
+
+
+def by_runs(e: Emitter, name: str, var: Any, table: np.ndarray, run: int) -> Any:
+    """out[..., i] = in[..., table[i]], ``run`` consecutive elements at a time. Written as [..., runs, run]: a choice a run, and
+    nothing to look up."""
+    *outer, _ = (int(n) for n in var.ty.shape)
+    shifts = [int(first) - i * run for i, first in enumerate(table[::run])]
+
+    def element(t: Any, *at: Any) -> Any:
+        number, shift = at[-2], tirx.const(shifts[-1], "int64")
+        for i in reversed(range(len(shifts) - 1)):
+            if shifts[i] != shifts[i + 1]:
+                shift = tirx.Select(number <= tirx.const(i, "int64"), tirx.const(shifts[i], "int64"), shift)
+        return t[(*at[:-2], number * run + shift + at[-1])]
+
+    def function(t: Any) -> Any:
+        attrs = {RUN: int(np.gcd.reduce([run, *shifts]))}
+        return te.compute((*outer, len(shifts), run), lambda *at: element(t, *at), name=name, attrs=attrs)
+
+    return e.reshape(e.compute(name, function, var, pattern=INJECTIVE), (*outer, len(table)))
+
+
+def run_of(table: np.ndarray) -> int:
+    """The most consecutive elements that ``table`` reads at a time from its beginning to its end."""
+    breaks = np.flatnonzero(np.diff(table) != 1) + 1
+    return int(np.gcd.reduce([*breaks, len(table)]))
 
 
 def expand(e: Emitter, node: Node) -> None:

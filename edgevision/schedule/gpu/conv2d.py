@@ -96,11 +96,19 @@ class Prologue(Protocol):
     def parameter(self) -> int: ...
     @property
     def pointwise(self) -> bool: ...
-    def element(self, places: Sequence[Buffer], at: Sequence[Expr]) -> Expr: ...
+    @property
+    def run(self) -> int: ...
+    def channel(self, at: Expr, width: int) -> Expr: ...
+    def element(self, places: Sequence[Buffer], at: Sequence[Expr], width: int = 1) -> Expr: ...
 
 
-Read = Callable[[Sequence[Expr]], Expr]
-"""Indices of the data's first element -> a vector of ``step`` of them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """``channel``: from the number of the data's first channel to what ``read`` takes for it, once for all pixels. ``read``:
+    indices of the data's first element -> a vector of ``step`` of them."""
+
+    channel: Callable[[Expr], Expr]
+    read: Callable[[Sequence[Expr]], Expr]
 
 
 LEAST_OF_GROUP = 4
@@ -137,10 +145,12 @@ def schedule(workload: Workload, target: Target, prologue: Prologue | None = Non
             for i, b in enumerate(prologue.operands if prologue else ())
         ]
 
-        def read(at: Sequence[Expr]) -> Expr:
-            return prologue.element(operands, at) if prologue else load(data, at, plan.step)
-
-        _items(plan, target, read, places[number], tail)
+        source = Source(channel=lambda c: c, read=lambda at: load(data, at, plan.step))
+        if prologue:
+            source = Source(
+                channel=lambda c: prologue.channel(c, plan.step), read=lambda at: prologue.element(operands, at, plan.step)
+            )
+        _items(plan, target, source, places[number], tail)
 
     name = f"template:{NAME} {plan.pixels}x{plan.vectors}x{plan.width}{f'/{plan.splits}' if plan.splits > 1 else ''}"
     used = set(range(count + len(prologue.operands if prologue else ()))) - ({prologue.parameter} if prologue else set())
@@ -153,7 +163,8 @@ def choose(g: Geometry, target: Target, *, straight: bool, prologue: Prologue | 
     rows, columns = (1, g.n * g.ho * g.wo) if flat else (g.n * g.ho, g.wo)
     most, channels = target.vector_bits // 32, g.co // g.groups
     width = vector_width(g.co, most) if g.groups == 1 else _group_width(g, most)
-    step = STEP if target.vector_bits == 32 * STEP and g.ci % STEP == 0 and prologue is None else 1
+    whole = g.ci % STEP == 0 and (prologue is None or prologue.run % STEP == 0)
+    step = STEP if target.vector_bits == 32 * STEP and whole else 1
     if target.kind == "cuda":
         steps = warp_tile.Steps(windows=g.kh * g.kw, each=g.ci // step, width=step)
         found = warp_tile.choose(
@@ -196,16 +207,16 @@ def pack(weights: np.ndarray, plan: Plan) -> np.ndarray:
     return np.ascontiguousarray(packed).reshape(-1)
 
 
-def _items(plan: Plan, target: Target, read: Read, weights: Buffer, tail: Tail) -> None:
+def _items(plan: Plan, target: Target, source: Source, weights: Buffer, tail: Tail) -> None:
     if plan.splits > 1:
         with k.sharing(plan.items, plan.lanes, plan.splits) as member:
-            _item(plan, member.item, read, weights, tail, member)
+            _item(plan, member.item, source, weights, tail, member)
         return
     with k.work_items(k.grid(plan.items, target.work_group)) as item:
-        _item(plan, item, read, weights, tail)
+        _item(plan, item, source, weights, tail)
 
 
-def _item(plan: Plan, item: Expr, read: Read, weights: Buffer, tail: Tail, member: k.Member | None = None) -> None:
+def _item(plan: Plan, item: Expr, source: Source, weights: Buffer, tail: Tail, member: k.Member | None = None) -> None:
     g = plan.geometry
     row_tile, block = split_index(item, (plan.rows * plan.tiles, plan.blocks))
     row, tile = split_index(row_tile, (plan.rows, plan.tiles))
@@ -213,11 +224,12 @@ def _item(plan: Plan, item: Expr, read: Read, weights: Buffer, tail: Tail, membe
     first, block = k.keep(tile * plan.pixels), k.keep(block)
     acc = k.registers(plan.pixels * plan.vectors, plan.width)
     base = k.keep(block * (plan.width if plan.splits else plan.reduction * plan.block))
-    group = k.keep(block * plan.block // (g.co // g.groups) * g.ci) if g.groups > 1 else T.int64(0)
+    step = plan.step
+    group = k.keep(block * plan.block // (g.co // g.groups) * (g.ci // step)) * step if g.groups > 1 else T.int64(0)
     if plan.flat:
-        _flat_taps(plan, first, group, read, weights, base, acc, member)
+        _flat_taps(plan, first, group, source, weights, base, acc, member)
     else:
-        _window_taps(plan, n, k.keep(y), first, group, read, weights, base, acc, member)
+        _window_taps(plan, n, k.keep(y), first, group, source, weights, base, acc, member)
     if member is None:
         _finish(plan, n, y, first, block, acc, tail)
     else:
@@ -269,7 +281,7 @@ def _channel_steps(plan: Plan, member: k.Member | None, step: Callable[[Expr], N
 
 
 def _flat_taps(
-    plan: Plan, first: Expr, group: Expr, read: Read, weights: Buffer, base: Expr, acc: Buffer, member: k.Member | None
+    plan: Plan, first: Expr, group: Expr, source: Source, weights: Buffer, base: Expr, acc: Buffer, member: k.Member | None
 ) -> None:  # fmt: skip
     """Of the input channels from ``group`` on. Pixels beyond the last one repeat it: what they compute is not stored."""
     zeros = tuple(T.int64(0) for _ in plan.geometry.prefix[1:])
@@ -278,14 +290,15 @@ def _flat_taps(
     pixels = [first + p if exact else k.keep(T.min(first + p, last)) for p in range(plan.pixels)]
 
     def step(i: Expr) -> None:
-        elements = [read([*zeros, pixel, group + i * plan.step]) for pixel in pixels]
+        channel = source.channel(group + i * plan.step)
+        elements = [source.read([*zeros, pixel, channel]) for pixel in pixels]
         _accumulate(plan, acc, weights, base + i * (plan.step * plan.line), elements)
 
     _channel_steps(plan, member, step)
 
 
 def _window_taps(
-    plan: Plan, n: Expr, y: Expr, first: Expr, group: Expr, read: Read, weights: Buffer, base: Expr, acc: Buffer,
+    plan: Plan, n: Expr, y: Expr, first: Expr, group: Expr, source: Source, weights: Buffer, base: Expr, acc: Buffer,
     member: k.Member | None,
 ) -> None:  # fmt: skip
     g = plan.geometry
@@ -303,8 +316,9 @@ def _window_taps(
 
             def step(i: Expr) -> None:
                 elements = []
+                channel = source.channel(group + i * plan.step)
                 for column in columns:
-                    value = read([n, line, column, group + i * plan.step])
+                    value = source.read([n, line, column, channel])
                     check = k.inside([(column, g.w, low, high)]) if masked else None
                     zero = broadcast(T.float32(0), plan.step)
                     elements.append(value if check is None else T.if_then_else(check, value, zero))

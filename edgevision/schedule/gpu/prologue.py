@@ -10,26 +10,50 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+from tvm import tirx
+
 from edgevision.program import Call, Program, Value
 from edgevision.schedule.geometry import geometry
 from edgevision.schedule.gpu import conv2d, workloads
-from edgevision.schedule.register_tile import Buffer, Expr
+from edgevision.schedule.gpu import kernel as k
+from edgevision.schedule.register_tile import Buffer, Expr, load
 from edgevision.schedule.tail import elementwise_tail
-from edgevision.schedule.workload import Workload, nodes, rebuild, shape_of
+from edgevision.schedule.workload import Workload, dtype_of, nodes, rebuild, shape_of
 
 MATRIX_RANK = 2
 """Of a matrix product's weights. It numbers the rows of its data through, whatever axes they have."""
+
+RUN = "ev.run"
+"""Block annotation that `lower` puts on a choice of channels: how many, from a multiple of that on, lie side by side in what is
+read, from a multiple of that on too."""
 
 MOST_READERS = 4
 """Calls that may each read through a change of order; arithmetic is done for one convolution only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    """``index``, computed from ``axes``, the numbers of a part and of one of the ``extent`` channels in it: which channel each is.
+    ``run``: see `RUN`."""
+
+    axes: tuple[Expr, Expr]
+    extent: int
+    index: Expr
+    run: int
+
+    def of(self, channel: Expr) -> Expr:
+        part, place = (k.keep(f(channel, self.extent)) for f in (tirx.floordiv, tirx.floormod))
+        return rebuild(self.index, dict(zip(self.axes, (part, place), strict=True)), lambda buffer, at: buffer[tuple(at)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prologue:
-    """The workload whose result a convolution reads as its data, and the convolution's parameter that would hold it."""
+    """The workload whose result a convolution reads as its data, and the convolution's parameter that would hold it. Channel c of
+    that result is the workload's channel ``choice.of(c)``."""
 
     workload: Workload
     parameter: int
+    choice: _Choice | None = None
 
     @property
     def operands(self) -> tuple[Buffer, ...]:
@@ -50,13 +74,22 @@ class Prologue:
                 return False
         return True
 
-    def element(self, places: Sequence[Buffer], at: Sequence[Expr]) -> Expr:
-        """The data at indices ``at``, computed from the operands, which are at ``places``."""
+    @property
+    def run(self) -> int:
+        """How many channels may be read as one vector."""
+        return self.choice.run if self.choice else 1
+
+    def channel(self, at: Expr, width: int) -> Expr:
+        """What `element` takes for the data's ``width`` channels from ``at`` on, the same for all pixels."""
+        return k.keep(tirx.floordiv(self.choice.of(at), width)) * width if self.choice else at
+
+    def element(self, places: Sequence[Buffer], at: Sequence[Expr], width: int = 1) -> Expr:
+        """The data at indices ``at``, computed from the operands, which are at ``places``; ``width`` channels side by side."""
         (stage,) = self.workload.stages
 
         def read(buffer: Buffer, indices: Sequence[Expr]) -> Expr:
             place = next(p for b, p in zip(self.operands, places, strict=True) if b.same_as(buffer))
-            return place[tuple(indices)]
+            return load(place, indices, width)
 
         return rebuild(stage.value, dict(zip(stage.axes, at, strict=True)), read)
 
@@ -120,13 +153,15 @@ def _absorbed(
     if workload is None or g is None or not conv2d.takes(g):
         return None
     number = next(i for i, p in enumerate(workload.params) if p.same_as(g.source))
-    if _where(reader, result) != number:
+    shape = shape_of(g.source)
+    seen = (work, None) if shape_of(work.params[-1]) == shape else _chosen(work, shape)
+    if seen is None or _where(reader, result) != number:
         return None
     if len(workloads.loads(workload, g.source)) != 1 or len(reader.args) + len(call.args) - 2 > workloads.MOST_OPERANDS:
         return None
     if _computes(work) and g.kh * g.kw > 1:
         return None
-    prologue = Prologue(workload=work, parameter=number)
+    prologue = Prologue(workload=seen[0], parameter=number, choice=seen[1])
     if len(shape_of(g.weights)) == MATRIX_RANK and not prologue.pointwise:
         return None
     return _Reader(call=replace(reader, args=(*reader.args, *call.args[:-1])), prologue=prologue)
@@ -136,7 +171,7 @@ def _inlined(program: Program, made: workloads.Made, reader: Call, call: Call, w
     """``reader`` with the operands of ``call`` in the place of its result; None where no reduction reads that, a template does, or
     an element is read more than once."""
     workload, number = workloads.of(program, made, reader), _where(reader, call.args[-1])
-    if workload is None or number is None or workload.anchor is not None:
+    if workload is None or number is None or workload.anchor is not None or reader.args[number] != call.args[-1]:
         return None
     if not any(stage.reduction for stage in workload.stages):
         return None
@@ -149,9 +184,28 @@ def _inlined(program: Program, made: workloads.Made, reader: Call, call: Call, w
 
 
 def _where(reader: Call, result: Value) -> int | None:
-    """Which argument of ``reader`` is ``result``, whole and once."""
+    """Which argument of ``reader`` is ``result``, whole and once, perhaps under another shape."""
     found = [i for i, v in enumerate(reader.args) if v.place == result.place]
-    return found[0] if len(found) == 1 and reader.args[found[0]] == result else None
+    return found[0] if len(found) == 1 and reader.args[found[0]].first is None else None
+
+
+def _chosen(work: Workload, shape: Sequence[int]) -> tuple[Workload, _Choice] | None:
+    """``work`` that chooses channels, numbered by its last two axes, as one that reads them in their place, of an image of
+    ``shape``, and the choice."""
+    (stage,) = work.stages
+    value, own = stage.value, shape_of(stage.buffer)
+    if type(value).__name__ != "TensorLoad" or own[:-2] != tuple(shape[:-1]) or prod(own) != prod(shape):
+        return None
+    *pixel, index = value.indices
+    *image, part, place = stage.axes
+    if len(pixel) != len(image) or not all(i.same_as(a) for i, a in zip(pixel, image, strict=True)):
+        return None
+    if any(type(n).__name__ == "TensorLoad" or any(a.same_as(n) for a in image) for n in nodes(index)):
+        return None
+    choice = _Choice(axes=(part, place), extent=own[-1], index=index, run=int(stage.annotations.get(RUN, 1)))
+    buffer = tirx.decl_buffer(shape, dtype_of(stage.buffer), stage.buffer.name, layout=None)
+    plain = replace(stage, buffer=buffer, axes=(*image, place), value=value.source[(*image, place)])
+    return replace(work, params=(*work.params[:-1], buffer), stages=(plain,)), choice
 
 
 def _computes(work: Workload) -> bool:

@@ -49,6 +49,7 @@ def block(
     if shuffled:
         z = g.add("Reshape", z, g.numbers(1, 2, HALF, SIZE // 2, SIZE // 2))
         z = g.add("Reshape", g.add("Transpose", z, perm=[0, 2, 1, 3, 4]), g.numbers(1, 2 * HALF, SIZE // 2, SIZE // 2))
+        z = g.add("Sub", z, x)  # or the next convolution's weights would change places instead
     z = g.add("Concat", z, g.conv(x, channels, channels, 1), axis=1) if outer else z
     z = g.add("Reshape", z, g.numbers(1, channels, 1, 1)) if flat else z
     z = g.add("Relu", g.conv(z, channels * (1 + outer), 9, 3))

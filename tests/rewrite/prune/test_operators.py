@@ -58,8 +58,10 @@ def _flat(net: Net, x: str) -> str:
 
 
 def _shuffle(net: Net, x: str, groups: int = 2) -> str:
+    """The Softmax of rows keeps it apart from the convolution behind, whose weights would take it up."""
     y = net.node("Reshape", x, net.constant([1, groups, CHANNELS // groups, SIDE, SIDE]))
-    return net.node("Reshape", net.node("Transpose", y, perm=[0, 2, 1, 3, 4]), net.constant([1, 8, SIDE, SIDE]))
+    y = net.node("Reshape", net.node("Transpose", y, perm=[0, 2, 1, 3, 4]), net.constant([1, 8, SIDE, SIDE]))
+    return net.node("Softmax", y, axis=2)
 
 
 def _pad_channels(net: Net, x: str, mode: str) -> str:

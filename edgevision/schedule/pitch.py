@@ -46,7 +46,7 @@ def _longer(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _crowded(values: list[Value]) -> bool:
     """One whole activation of several pixels, seen by everybody in the same shape, `CROWDED_BYTES` or a multiple apart."""
     first, *others = values
-    if first.kind != "scratch" or first.first is not None or any(v != first for v in others) or len(first.shape) != IMAGE_RANK:
+    if first.kind != "scratch" or any(v != first for v in others) or len(first.shape) != IMAGE_RANK:
         return False
     _, h, w, channels = first.shape
     return h * w > 1 and channels * ITEMSIZE_BYTES[first.dtype] % CROWDED_BYTES == 0

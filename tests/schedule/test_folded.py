@@ -70,6 +70,11 @@ def test_a_near_miss_is_not_folded(shape: str) -> None:
     assert not folds(NEAR_MISSES[shape](), WIDE)
 
 
+@pytest.mark.parametrize(("channels", "steps"), [(24, 2), (36, 4), (18, 1), (32, 1)])
+def test_narrow_vectors_have_four_channels_or_more(channels: int, steps: int) -> None:
+    assert folded.steps_at_once(channels, 16, 64) == steps
+
+
 def test_elements_are_spread_by_x86_only() -> None:
     neon = replace(load("arm64"), vector_bits=512)
     assert not folds(SHAPES["half a vector"](), neon)

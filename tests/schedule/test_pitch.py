@@ -72,6 +72,13 @@ NEAR_MISSES = {
             y = Conv (b, w3)
         }""", {}, 1,
     ),
+    "both are the network's own, channels last": (
+        """(float[1,5,4,128] t) => (float[1,5,4,128] y) {
+            x = Transpose <perm=[0,3,1,2]> (t)
+            q = Conv <group=128, pads=[1,1,1,1]> (x, w2)
+            y = Transpose <perm=[0,2,3,1]> (q)
+        }""", {}, 0,
+    ),
     "one is part of a concatenation": (
         BODY.replace("y = Conv (b, w3)", "c = Concat <axis=1> (a, b) y = Conv (c, w5)"), {"w5": random(6, 256, 1, 1, seed=2)}, 0,
     ),

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tvm import te
 
+from edgevision.schedule import metaschedule
 from edgevision.schedule.apply import WINOGRAD, realize, schedule_workload, space
 from edgevision.schedule.identity import identify
 from edgevision.schedule.scheduled import Scheduled
@@ -30,6 +31,8 @@ CASES: dict[str, Any] = {
     "1x1, a constant a row": lambda: convolution((1, 5, 4, 16), 20, (1, 1), row_bias=True),
     "3x3": lambda: convolution((1, 9, 10, 20), 24, (3, 3), pads=(1, 1, 1, 1), residual=True),
     "3x3 of two images, strided": lambda: convolution((2, 9, 8, 4), 20, (3, 3), pads=(1, 1, 1, 1), strides=(2, 2)),
+    "3x3, strided": lambda: convolution((1, 9, 10, 20), 24, (3, 3), pads=(1, 1, 1, 1), strides=(2, 2)),
+    "3x3 in two wide groups": lambda: convolution((1, 8, 7, 32), 36, (3, 3), pads=(1, 1, 1, 1), groups=2),
     "grouped": lambda: convolution((1, 8, 7, 12), 36, (3, 3), pads=(1, 1, 1, 1), groups=3),
     "depthwise": lambda: convolution((2, 9, 13, 20), 20, (3, 3), pads=(1, 1, 1, 1), groups=20, residual=True),
     "depthwise, strided and dilated": lambda: convolution(
@@ -48,7 +51,10 @@ def result(case: Case, target: Target, choice: Choice) -> tuple[Scheduled, np.nd
 
 
 def check(case: Case, target: Target, choices: list[Choice]) -> None:
+    """MetaSchedule may refuse a point of its own space."""
     for choice in choices:
+        if choice.template == metaschedule.NAME and realize(choice, case.func, target) is None:
+            continue
         _, found = result(case, target, choice)
         assert relative_error(found, case.expected) < TOLERANCE, choice
 

@@ -108,6 +108,14 @@ def test_points_of_both_signs_share_their_sums(m: int) -> None:
     assert len(row_pairs(t.data)) == len(column_pairs(t.output)) == m - 1
 
 
+def test_columns_that_differ_by_more_signs_are_no_pair() -> None:
+    column = np.array([1.0, 2.0, 3.0])
+    turned = column * [1, -1, 1]
+    assert column_pairs(np.stack([column, turned], axis=1)) == [(0, 1, 1)]
+    assert column_pairs(np.stack([column, -turned], axis=1)) == []
+    assert column_pairs(np.stack([column, column], axis=1)) == []
+
+
 @given(st.integers(1, 4), st.integers(1, 40), st.integers(1, 40), st.integers(0, 20), st.integers(0, 20))
 def test_pieces_that_touch_the_image_are_those_with_a_pixel_of_it(m: int, size: int, kernel: int, pad: int, after: int) -> None:
     out = size + pad + after - kernel + 1

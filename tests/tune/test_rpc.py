@@ -15,9 +15,9 @@ import pytest
 
 from edgevision.errors import InputError
 from edgevision.measure.transport import LostDeviceError
-from edgevision.target import load
 from edgevision.tune import rpc_client
 from edgevision.tune.builder import worker_environment
+from edgevision.tune.device import Cooling
 from edgevision.tune.request import Built
 from edgevision.tune.rpc import RpcBench, Tracker, benches
 from edgevision.tune.trial import Verdict
@@ -26,7 +26,6 @@ from tests.measure.ssh_server import descendants, free_port, try_kill
 from tests.pages import examples
 from tests.tune.kernels import build, trial
 
-HOST = load("native", cores=1)
 KEY = "board"
 START_S = 60.0
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "tune.md").read_text(encoding="utf-8")
@@ -102,7 +101,7 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Built]:
 
 @pytest.fixture
 def bench(programs: Programs, tmp_path: Path) -> Iterator[RpcBench]:
-    (found,) = benches(programs.tracker, HOST, tmp_path, threads=1)
+    (found,) = benches(programs.tracker, tmp_path, threads=1, cooling=Cooling())
     try:
         yield found
     finally:
@@ -158,7 +157,7 @@ def test_a_server_that_was_killed_is_named_and_reached_when_it_is_back(
 @pytest.mark.large
 def test_each_server_is_a_board(programs: Programs, tmp_path: Path) -> None:
     second = programs.serve()
-    found = benches(programs.tracker, HOST, tmp_path, threads=1)
+    found = benches(programs.tracker, tmp_path, threads=1, cooling=Cooling())
     assert [each.name for each in found] == ["board-1", "board-2"]
     programs.end(second)
 

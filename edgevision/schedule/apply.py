@@ -189,10 +189,12 @@ def _specialised(
         at = views.seen(call)
         seen = tuple((i, *place) for i, place in at.items())
         name = names.setdefault((call.function, seen), f"{call.function}_view{len(names)}" if seen else call.function)
-        if name not in done:
+        if name not in done and not at:
+            done[name] = dense[name]
+        elif name not in done:
             func = program.module[call.function]
             key = identify(func, views.shared(call)).key
-            done[name] = schedule_workload(func, target, excluded, at, chosen, key) if at else dense[name]
+            done[name] = schedule_workload(func, target, excluded, at, chosen, key)
         calls.append(replace(call, function=name))
     return replace(program, calls=tuple(calls)), done
 

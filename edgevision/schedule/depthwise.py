@@ -145,7 +145,7 @@ def _short_strip(g: Geometry) -> int:
 def _takes(workload: Workload) -> Geometry | None:
     found = elementwise_tail(workload)
     g = geometry(workload, found[0]) if found else None
-    takes = g is not None and g.co == g.groups and g.ci == 1 and dtype_of(g.source) == "float32"
+    takes = g is not None and g.depthwise and dtype_of(g.source) == "float32"
     return g if takes else None
 
 

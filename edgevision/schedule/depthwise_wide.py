@@ -99,13 +99,7 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
 
 
 def applies(g: Geometry) -> bool:
-    return (
-        g.co == g.groups
-        and g.ci == 1
-        and g.strides == (1, 1)
-        and g.dilations == (1, 1)
-        and max(g.kh, g.kw) > UNROLLED_COLUMNS
-    )
+    return g.depthwise and g.steps_by_one and max(g.kh, g.kw) > UNROLLED_COLUMNS
 
 
 def space(workload: Workload, target: Target) -> tuple[dict[str, int], ...]:

@@ -195,7 +195,7 @@ def _each_tile(axis: Axis, visit: Callable[[Expr, int], None]) -> None:
 
 
 def _rows_forth(plan: Plan, source: Buffer, rows: _Grid, image: Expr, channel: Expr, used: int) -> None:
-    """W[point, piece, x] = B^T d, of lanes without a channel 0."""
+    """W[point, piece, x] = B^T d. Lanes without a channel are zeros: denormal numbers, which a workspace may hold, cost time."""
     y, matrix = plan.y, _matrices(plan.y).data
 
     def piece(s: Expr, inside: range) -> None:

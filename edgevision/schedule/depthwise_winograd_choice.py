@@ -92,8 +92,7 @@ def takes(workload: Workload) -> Geometry | None:
     g = geometry(workload, found[0]) if found else None
     if g is None or dtype_of(g.source) != "float32":
         return None
-    plain = g.co == g.groups and g.ci == 1 and g.strides == (1, 1) and g.dilations == (1, 1)
-    return g if plain and max(g.kh, g.kw) >= max(SQUARE_POINTS) else None
+    return g if g.depthwise and g.steps_by_one and max(g.kh, g.kw) >= max(SQUARE_POINTS) else None
 
 
 def space(workload: Workload, target: Target) -> tuple[dict[str, int], ...]:

@@ -40,6 +40,16 @@ class Geometry:
     pads: tuple[int, int, int, int]
 
     @property
+    def depthwise(self) -> bool:
+        """One output channel for each input channel."""
+        return self.co == self.groups and self.ci == 1
+
+    @property
+    def steps_by_one(self) -> bool:
+        """Neither strided nor dilated."""
+        return self.strides == self.dilations == (1, 1)
+
+    @property
     def macs(self) -> int:
         return self.n * self.ho * self.wo * self.co * self.kh * self.kw * self.ci
 

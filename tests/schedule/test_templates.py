@@ -66,30 +66,20 @@ def test_any_geometry_equals_float64(geometry: dict[str, object], target: object
 SQUARE = {"shape": (1, 11, 14, 24), "channels": 40, "kernel": (3, 3), "pads": (1, 1, 1, 1)}
 
 
+STRIDES_AND_OUTPUTS = [*((1, m) for m in POINTS), *((2, m) for m in STRIDED_POINTS)]
+
+
 @pytest.mark.parametrize("target", [NATIVE, NARROW, ARMS_SHAPE])
 @pytest.mark.parametrize("change", [{}, {"pads": (0, 0, 0, 0)}, {"pads": (2, 0, 1, 3)}, {"shape": (3, 4, 5, 16)},
                                     {"shape": (1, 2, 9, 33)}, {"residual": True}, {"channels": 23},
                                     {"shape": (2, 7, 9, 54), "channels": 51, "groups": 3}])  # fmt: skip
-@pytest.mark.parametrize("outputs", POINTS)
+@pytest.mark.parametrize(("stride", "outputs"), STRIDES_AND_OUTPUTS)
 def test_winograd_equals_float64(
-    outputs: int, change: dict[str, object], target: object, monkeypatch: pytest.MonkeyPatch
+    stride: int, outputs: int, change: dict[str, object], target: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(winograd, "outputs_a_tile", lambda g, target: outputs)
-    case = convolution(**{**SQUARE, **change})
-    scheduled, result = run(case, target)
-    assert scheduled.schedule == f"template:winograd {outputs}x{outputs}"
-    assert relative_error(result, case.expected) < WINOGRAD_TOLERANCE
-
-
-@pytest.mark.parametrize("target", [NATIVE, NARROW, ARMS_SHAPE])
-@pytest.mark.parametrize("change", [{}, {"pads": (0, 0, 0, 0)}, {"pads": (2, 0, 1, 3), "residual": True},
-                                    {"shape": (2, 9, 12, 54), "channels": 51, "groups": 3}])  # fmt: skip
-@pytest.mark.parametrize("outputs", STRIDED_POINTS)
-def test_winograd_with_stride_2_equals_float64(
-    outputs: int, change: dict[str, object], target: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(winograd, "outputs_a_tile", lambda g, target: outputs)
-    case = convolution(**{**SQUARE, "strides": (2, 2), **change})
+    monkeypatch.setattr(winograd_choice, "LEAST_PIXELS", 1)
+    case = convolution(**{**SQUARE, "strides": (stride, stride), **change})
     scheduled, result = run(case, target)
     assert scheduled.schedule == f"template:winograd {outputs}x{outputs}"
     assert relative_error(result, case.expected) < WINOGRAD_TOLERANCE

@@ -67,7 +67,7 @@ class Plan:
 
 
 def takes(g: Geometry) -> bool:
-    return g.co == g.groups and g.ci == 1 and dtype_of(g.source) == "float32"
+    return g.depthwise and dtype_of(g.source) == "float32"
 
 
 def schedule(workload: Workload, target: Target) -> DeviceSchedule | None:

@@ -122,6 +122,8 @@ def test_a_near_miss_of_a_concatenation_keeps_the_order_in_front(body, result):
 def test_an_order_that_others_read_stays_in_front_of_a_concatenation():
     model = shuffled("j = Concat<axis = 1>(x, s) c = Conv(j, w) y = Add(c, s)", w=random(12, 24, 1, 1))
     assert operators(model) == ["ChannelShuffle", "Concat", "Conv", "Add"]
+    shuffle, concat = model.proto.graph.node[:2]
+    assert shuffle.output[0] in concat.input
 
 
 NEAR_MISSES = {

@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgevision import ingest
+from edgevision.lower.phases import lower
 from edgevision.program import Program
+from edgevision.schedule.apply import schedule
+from edgevision.schedule.identity import identify
+from edgevision.schedule.tasks import tasks
 from tests import executor
 from tests.ingest.nets import network, random
 
@@ -42,6 +47,17 @@ def test_a_large_kernel_reads_what_is_spread() -> None:
 def test_a_sum_behind_a_product_is_spread_too() -> None:
     residual = BODY.replace("y = Conv (b, w3)", "c = Conv (b, w4) d = Add (c, a) y = Conv (d, w3)")
     assert spread(program(residual, **WEIGHTS, w4=random(128, 128, 1, 1, seed=3))) == 2
+
+
+def test_padding_makes_no_other_workload_for_a_log() -> None:
+    """Nor for the tuner: the keys are those of the same layers without it."""
+    model = ingest.read(network(BODY, **WEIGHTS))
+    lowered = lower(model)
+    dense = {identify(func).key for func in lowered.module.functions.values()}
+    assert {task.key for task in tasks(lowered, executor.native())} <= dense
+    asked: list[str] = []
+    schedule(lowered, executor.native(), chosen=lambda key: asked.append(key) or ())
+    assert set(asked) <= dense
 
 
 NEAR_MISSES = {

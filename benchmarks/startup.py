@@ -2,15 +2,16 @@
 
     python -m benchmarks.startup build/mobilenetv2-1.0.native/mobilenetv2-1.0.so
 
-Fresh processes, medians of 15 with the range; wall time and VmHWM of this machine, measured. Beside an artifact, whose files lie
+Fresh processes, medians of 15 with the range; wall time and VmHWM of this machine, measured. Pythons find the bytecode of what they
+import, as after an installation. Beside an artifact, whose files lie
 together as `edgevision compile` wrote them, onnxruntime loads the network that it was compiled from.
 
     start    = load to first result, less a later run
     overhead = VmHWM - that of a bare process of the same kind - weights - arena
 
 Bare is a static C program, or a Python with numpy; both hold the input and the output. Weights are those of the ONNX file for
-onnxruntime, and of the artifact, as its schedules lay them, for edgevision; the arena is what the artifact needs, for
-both. One thread.
+onnxruntime, and of the artifact, with those that it makes of them on loading, for edgevision; the arena is what the artifact needs,
+for both. One thread.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -28,6 +29,7 @@ from statistics import median
 import onnx
 from onnx import numpy_helper
 
+from benchmarks import bytecode
 from edgevision import target
 from edgevision.artifact import Artifact
 from edgevision.link import zig
@@ -105,11 +107,12 @@ def help_ms() -> float:
     return 1e3 * (time.perf_counter() - start)
 
 
-def in_python(kind: str, path: Path, artifact: Artifact) -> Start:
+def in_python(kind: str, path: Path, artifact: Artifact, environment: Mapping[str, str]) -> Start:
     """``kind``: "edgevision", "onnxruntime", or "bare" with the inputs alone."""
     shapes = json.dumps([(each.shape, each.dtype) for each in artifact.inputs])
     command = [sys.executable, "-c", IN_PYTHON, kind, str(path), shapes, str(LATER_RUNS)]
-    load, first, later, peak = map(float, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    load, first, later, peak = map(float, printed.split())
     return Start(load_ms=load, first_ms=first, later_ms=later, peak_bytes=peak)
 
 
@@ -152,7 +155,8 @@ def overhead(start: Start, bare_bytes: float, weight_bytes: int, arena_bytes: in
 
 
 def measured(title: str, sample: Callable[[], Start]) -> Start:
-    """The medians of fresh processes, which are printed with their range."""
+    """The medians of fresh processes, which are printed with their range; one more goes ahead of them and leaves its bytecode."""
+    sample()
     rounds = [sample() for _ in range(ROUNDS)]
     show(title, "load", [each.load_ms for each in rounds])
     show(title, "first run beyond a later one", [each.first_ms for each in rounds])
@@ -165,18 +169,18 @@ def show(title: str, label: str, values: Sequence[float], unit: str = "ms") -> N
     print(f"{title}: {label:32} {median(values):7.2f} {unit}   ({min(values):.2f} .. {max(values):.2f})", flush=True)
 
 
-def compare(artifact: Artifact) -> None:
+def compare(artifact: Artifact, environment: Mapping[str, str]) -> None:
     """What edgevision adds beside what onnxruntime adds."""
-    name, weights = artifact.path.stem, artifact.weight_bytes
+    name, weights = artifact.path.stem, artifact.weight_bytes + artifact.transformed_bytes
     theirs_weights = onnx_weight_bytes(artifact.model)
-    bare = in_python("bare", artifact.path, artifact).peak_bytes
-    peer = measured("onnxruntime in Python", lambda: in_python("onnxruntime", artifact.model, artifact))
+    peer = measured("onnxruntime in Python", lambda: in_python("onnxruntime", artifact.model, artifact, environment))
+    bare = in_python("bare", artifact.path, artifact, environment).peak_bytes
     theirs = overhead(peer, bare, theirs_weights, artifact.arena_bytes)
     print(f"{name}: weights {weights / 1e6:.2f} MB ({theirs_weights / 1e6:.2f} in ONNX), arena {artifact.arena_bytes / 1e6:.2f} MB")
     print(f"onnxruntime in Python: overhead {theirs.ms:.1f} ms, {theirs.bytes / 1e6:.2f} MB")
     for title, start, below in (
         ("edgevision in C", lambda: in_c(artifact), bare_c_bytes(artifact)),
-        ("edgevision in Python", lambda: in_python("edgevision", artifact.path, artifact), bare),
+        ("edgevision in Python", lambda: in_python("edgevision", artifact.path, artifact, environment), bare),
     ):
         ours = overhead(measured(title, start), below, weights, artifact.arena_bytes)
         shares = f"{ours.ms / theirs.ms:.3f} and {ours.bytes / theirs.bytes:.3f} of onnxruntime's"
@@ -185,8 +189,9 @@ def compare(artifact: Artifact) -> None:
 
 def main() -> None:
     show("command line", "edgevision --help, whole process", [help_ms() for _ in range(ROUNDS)])
-    for name in sys.argv[1:]:
-        compare(artifact_of(Path(name)))
+    with tempfile.TemporaryDirectory() as folder:
+        for name in sys.argv[1:]:
+            compare(artifact_of(Path(name)), bytecode.kept_in(Path(folder)))
 
 
 if __name__ == "__main__":

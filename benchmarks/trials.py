@@ -46,12 +46,14 @@ def stock(source: str, seconds: float) -> str:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "benchmarks.trials", "--child", folder, source]
         began = time.monotonic()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        with (Path(folder) / "words").open("w+b") as words:
+            process = subprocess.Popen(command, stdout=words, stderr=words, start_new_session=True)
+            try:
+                if process.wait(seconds):
+                    sys.exit(f"tune_relax ended by itself:\n{(Path(folder) / 'words').read_text()[-2000:]}")
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
         took = time.monotonic() - began
         log = Path(folder) / "database_tuning_record.json"
         lines = log.read_text().splitlines() if log.is_file() else []
@@ -81,7 +83,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--child", metavar="FOLDER", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    source = given.network if given.network.endswith(".onnx") else f"zoo:{given.network}"
+    source = given.network if given.network.startswith("zoo:") or given.network.endswith(".onnx") else f"zoo:{given.network}"
     if given.child:
         _child(given.child, source)
         return

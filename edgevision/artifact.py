@@ -27,13 +27,14 @@ class CpuVersion:
     weight_bytes: int
     arena_bytes: int
     steps: tuple[Step, ...]
+    transformed_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
     """A linked artifact. Sizes in bytes; ``path`` is the .so, the other files lie beside it. ``processor``, "cpu" or "gpu", runs
-    ``steps``; ``weight_bytes`` are those of ``fallback`` too. ``dtype`` is what the network's float32 weights and
-    activations are stored in."""
+    ``steps``; ``weight_bytes`` are those of ``fallback`` too; ``transformed_bytes`` are made of some of them when the
+    library is loaded, once a process. ``dtype`` is what the network's float32 weights and activations are stored in."""
 
     path: Path
     header: Path
@@ -53,6 +54,7 @@ class Artifact:
     dtype: str = "float32"
     processor: str = "cpu"
     fallback: CpuVersion | None = None
+    transformed_bytes: int = 0
 
     def steps_on(self, processor: str) -> tuple[Step, ...]:
         """What runs on "cpu" or "gpu"."""

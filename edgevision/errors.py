@@ -7,7 +7,10 @@ Anything that is not an `EdgevisionError` is a bug and keeps its traceback.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class EdgevisionError(Exception):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,8 @@ class Options:
     looked through before the shipped ones, ``tune`` is a number of trials that are made first and go into its first
     folder. ``cpu_fallback`` puts a version for the target's host into a GPU's artifact, and ``compare_cpu`` does so too and times
     the two in turn. ``dtype``: "float16" stores weights and activations in half precision, on GPUs (see `schedule.gpu.half`).
-    ``emit_source``: languages in which a GPU's kernels are written too (see `link.emit_source`)."""
+    ``transform_on_load``: store Winograd's weights as they are in the network, not as the kernels read them. ``emit_source``:
+    languages in which a GPU's kernels are written too (see `link.emit_source`)."""
 
     output: Path | None = None
     input_shapes: Mapping[str, tuple[int, ...]] | None = None
@@ -80,6 +81,7 @@ class Options:
     camera: CameraOptions | None = None
     symbol_prefix: str = ""
     winograd: bool = True
+    transform_on_load: bool = True
     tuning_logs: Sequence[Path] = ()
     shipped_logs: bool = True
     tune: int = 0
@@ -293,7 +295,7 @@ def scheduled_for(program: Program, target: Target, model: Model, options: Optio
     modelled = sum(map(known.is_modelled, asked))
     if modelled:
         progress(f"{target.name}: tuning records of {modelled} workloads are modelled, not measured")
-    return scheduled
+    return scheduled if options.transform_on_load else replace(scheduled, transformed={})
 
 
 def _log_folder(options: Options) -> Path:

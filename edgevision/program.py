@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from edgevision.artifact import Step
+from edgevision.filter_transform import Transformed
 from edgevision.tensor import TensorSpec
 from edgevision.tvm_without_torch import tvm
 
@@ -54,7 +56,8 @@ class Call:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """A module of PrimFuncs plus the calls that make one run of the network. ``dtype``: what weights and activations that are
-    float32 in the network are stored in."""
+    float32 in the network are stored in. ``transformed`` tells from what the artifact may make a weight, by its number, when it
+    is loaded."""
 
     module: tvm.IRModule
     calls: tuple[Call, ...]
@@ -63,3 +66,4 @@ class Program:
     outputs: tuple[TensorSpec, ...]
     model_sha256: str
     dtype: str = "float32"
+    transformed: Mapping[int, Transformed] = field(default_factory=dict)

@@ -3,34 +3,36 @@
     with edgevision.runtime.load("ghostnet.so", threads=2) as network:
         (scores,) = network.run(image)
 
-Needs numpy and the standard library, nothing else.
+Needs numpy and the standard library, nothing else; a start costs what it imports, so of the library little more than numpy does.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from _thread import allocate_lock
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from edgevision import shared_object
 from edgevision.errors import InputError
-from edgevision.shared_object import FALLBACKS, Processor, Session, SessionOptions, SharedObject
+from edgevision.shared_object import FALLBACKS, EvOptions, Processor, Session, SharedObject
 from edgevision.tensor import TensorSpec
 
-Array = NDArray[np.generic]
+if TYPE_CHECKING:
+    from threading import Condition
+
+    from numpy.typing import ArrayLike, NDArray
+
+    Array = NDArray[np.generic]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
+class Description(NamedTuple):
     """What an artifact says about itself. Sizes in bytes; ``steps`` counts fused operators."""
 
     name: str
@@ -46,8 +48,8 @@ class Description:
 
 
 def load(
-    path: Path | str, *, threads: int = 0, cores: Sequence[int] | None = None, cache_directory: Path | str | None = None,
-    fallback: str = "never",
+    path: str | os.PathLike[str], *, threads: int = 0, cores: Sequence[int] | None = None,
+    cache_directory: str | os.PathLike[str] | None = None, fallback: str = "never",
 ) -> LoadedModel:  # fmt: skip
     """Open the artifact at ``path``.
 
@@ -66,11 +68,8 @@ def load(
         raise InputError(f"threads is {threads}; give a number of threads, or 0 for one a core")
     if fallback not in FALLBACKS:
         raise InputError(f"fallback is {fallback!r}; give one of {', '.join(FALLBACKS)}")
-    options = SessionOptions(
-        threads=threads, cores=tuple(cores) if cores else None, cache_directory=Path(cache_directory) if cache_directory else None,
-        fallback=fallback,
-    )  # fmt: skip
-    return LoadedModel(shared_object.load(Path(path)), options)
+    options = shared_object.options(threads=threads, cores=cores or (), cache_directory=cache_directory, fallback=fallback)
+    return LoadedModel(shared_object.load(path), options)
 
 
 class LoadedModel:
@@ -81,7 +80,7 @@ class LoadedModel:
     Callers beyond that wait their turn.
     """
 
-    def __init__(self, library: SharedObject, options: SessionOptions) -> None:
+    def __init__(self, library: SharedObject, options: EvOptions) -> None:
         self._sessions = SessionPool(library, options)
         self._release = weakref.finalize(self, self._sessions.close)
         self._release.atexit = False  # daemon threads may still be running it; the system frees everything
@@ -172,21 +171,23 @@ class BoundArrays:
 class SessionPool:
     """The sessions of one loaded model: idle ones are kept, none more than ``limit`` exist."""
 
-    def __init__(self, library: SharedObject, options: SessionOptions) -> None:
+    def __init__(self, library: SharedObject, options: EvOptions) -> None:
         self._library: SharedObject | None = library
         self._idle = [library.create(options)]
         self._made = 1
         self.threads = self._idle[0].threads
-        on_gpu = self._idle[0].processor.name == "gpu"  # its one thread is not how many the CPU version would have
-        self._options = options if on_gpu else replace(options, threads=self.threads)
+        self._options = options
+        if self._idle[0].processor.name != "gpu":  # its one thread is not how many the CPU version would have
+            options.threads = self.threads
         self._limit = 1 if options.cores else max(1, len(os.sched_getaffinity(0)) // self.threads)
-        self._changed = threading.Condition()
+        self._lock = allocate_lock()
+        self._changed: Condition | None = None
 
     @property
     def processor(self) -> Processor:
         """Waits for a session that is not running."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._library is None or self._idle)
+        with self._lock:
+            self._wait_for(lambda: self._library is None or self._idle)
             self._open()
             return min((session.processor for session in self._idle), key=lambda each: each.name)
 
@@ -196,9 +197,9 @@ class SessionPool:
         try:
             yield session
         finally:
-            with self._changed:
+            with self._lock:
                 self._idle.append(session)
-                self._changed.notify_all()
+                self._notify()
 
     @contextmanager
     def fresh(self) -> Iterator[Session]:
@@ -211,14 +212,27 @@ class SessionPool:
                 session.destroy()
 
     def close(self) -> None:
-        with self._changed:
+        with self._lock:
             self._library = None
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: len(self._idle) == self._made)
+            self._notify()
+            self._wait_for(lambda: len(self._idle) == self._made)
             for session in self._idle:
                 session.destroy()
             self._idle.clear()
             self._made = 0
+
+    def _wait_for(self, ready: Callable[[], object]) -> None:
+        """Give up the lock until somebody notified, as often as it takes."""
+        if not ready() and self._changed is None:
+            from threading import Condition
+
+            self._changed = Condition(self._lock)
+        if self._changed is not None:
+            self._changed.wait_for(ready)
+
+    def _notify(self) -> None:
+        if self._changed is not None:
+            self._changed.notify_all()
 
     def _open(self) -> SharedObject:
         if self._library is None:
@@ -226,8 +240,8 @@ class SessionPool:
         return self._library
 
     def _take(self) -> Session:
-        with self._changed:
-            self._changed.wait_for(lambda: self._library is None or self._idle or self._made < self._limit)
+        with self._lock:
+            self._wait_for(lambda: self._library is None or self._idle or self._made < self._limit)
             library = self._open()
             if self._idle:
                 return self._idle.pop()

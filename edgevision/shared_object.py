@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-import struct
-import threading
 import weakref
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from _thread import allocate_lock
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
-from edgevision.elf import machine_of
+from edgevision import elf, own_pages
 from edgevision.errors import DeviceError, InputError
 from edgevision.tensor import TensorSpec
 
@@ -104,19 +103,18 @@ class EvApi(ctypes.Structure):
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionOptions:
+def options(
+    *, threads: int = 0, cores: Sequence[int] = (), cache_directory: str | os.PathLike[str] | None = None, fallback: str = "never"
+) -> EvOptions:
     """How to run: ``threads`` (0: the artifact's choice), pinned to ``cores``. ``cache_directory`` keeps what a GPU's driver
     compiles. ``fallback``: one of `FALLBACKS`."""
+    return EvOptions(
+        ctypes.sizeof(EvOptions), threads, (ctypes.c_int32 * len(cores))(*cores) if cores else None, len(cores),
+        os.fsencode(cache_directory) if cache_directory else None, FALLBACKS.index(fallback),
+    )  # fmt: skip
 
-    threads: int = 0
-    cores: tuple[int, ...] | None = None
-    cache_directory: Path | None = None
-    fallback: str = "never"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Processor:
+class Processor(NamedTuple):
     """What computes a session's runs: ``name`` is "cpu" or "gpu". ``why``: what the GPU said when the CPU took over, else ""."""
 
     name: str
@@ -124,42 +122,35 @@ class Processor:
 
 
 class SharedObject:
-    """An artifact mapped into this process; unmapped when nothing refers to it any more.
+    """An artifact mapped into this process, from memory of its own; unmapped when nothing refers to it any more."""
 
-    It is mapped from a private copy in memory: dlopen knows a library by its path and by its inode, and would hand out
-    the old one after `path` was replaced, or one half overwritten after it was written in place.
-    """
-
-    def __init__(self, path: Path, source: int) -> None:
+    def __init__(self, path: str, source: int, header: bytes) -> None:
         self.path = path
-        copy = os.memfd_create(path.name[:200])
+        name, hole = path.rpartition("/")[2], own_pages.constants(source, header)
+        copy = own_pages.copied(source, name[:200], hole)
         release = weakref.finalize(self, os.close, copy)
-        _copy(source, copy)
-        loaded = _dlopen(f"/proc/self/fd/{copy}", path)
+        loaded = _dlopen(f"/proc/self/fd/{copy}", name, path)
         # The descriptor stays open while the library is mapped: its number is the name that dlopen compares.
         release.detach()
         unmap = weakref.finalize(self, _unmap, loaded._handle, copy)
         unmap.atexit = False  # daemon threads may still be running code that lies in it
-        self._api = _api(loaded, path)
+        get_api = _entry(loaded, path)
+        if hole:
+            _fill(hole, source, get_api, path)
+        self._api = _api(get_api, path)
         self.model: EvModel = self._api.describe().contents
 
-    def create(self, options: SessionOptions | None = None) -> Session:
-        return Session(self, self._api, options or SessionOptions())
+    def create(self, asked: EvOptions | None = None) -> Session:
+        return Session(self, self._api, asked or options())
 
 
 class Session:
     """One arena and its worker threads; for one caller at a time."""
 
-    def __init__(self, library: SharedObject, api: Any, options: SessionOptions) -> None:
+    def __init__(self, library: SharedObject, api: Any, asked: EvOptions) -> None:
         self._library, self._api = library, api
-        cores, folder = options.cores, options.cache_directory
-        self._cores = (ctypes.c_int32 * len(cores))(*cores) if cores else None
         self._handle = Handle()
         self._error = EvError()
-        asked = EvOptions(
-            ctypes.sizeof(EvOptions), options.threads, self._cores, len(cores) if cores else 0,
-            os.fsencode(folder) if folder else None, FALLBACKS.index(options.fallback),
-        )  # fmt: skip
         self._check(api.create(ctypes.byref(asked), ctypes.byref(self._handle), ctypes.byref(self._error)))
 
     def run(self, inputs: Any, outputs: Any) -> None:
@@ -198,83 +189,92 @@ class Session:
         raise (InputError if code == EV_INVALID else DeviceError)(f"{self._library.path}: {text}")
 
 
-def load(path: Path) -> SharedObject:
+def load(path: str | os.PathLike[str]) -> SharedObject:
     """Map the artifact at ``path``; the same unchanged file loaded twice is mapped once.
 
     Raises:
         InputError: no such file, or not an edgevision artifact.
         DeviceError: built for another processor, or the system cannot link it.
     """
-    with _opened(path) as file:
-        stat = os.fstat(file.fileno())
-        _check_elf(path, file.read(1 << 12), stat.st_size)
+    path = os.fspath(path)
+    with _opened(path) as (file, header):
+        stat = os.fstat(file)
+        _check_elf(path, header, stat.st_size)
         key = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
         with _loading:
             library = _loaded.get(key)
             if library is None:
-                _loaded[key] = library = SharedObject(path, file.fileno())
+                _loaded[key] = library = SharedObject(path, file, header)
         return library
 
 
-_loading = threading.Lock()
+_loading = allocate_lock()
 _loaded: weakref.WeakValueDictionary[tuple[int, ...], SharedObject] = weakref.WeakValueDictionary()
 
 
-def elf_bytes(header: bytes) -> int:
-    """How long an ELF file must be for its segments to lie inside, from its first 4096 bytes.
-
-    dlopen of a shorter one ends the process with SIGBUS.
-    """
-    wide, order = header[4] == 2, "<" if header[5] == 1 else ">"
-    table = struct.unpack_from(order + ("Q" if wide else "I"), header, 32 if wide else 28)[0]
-    size, count = struct.unpack_from(order + "HH", header, 54 if wide else 42)
-    end = table + size * count
-    for at in range(table, min(end, len(header) - size + 1), size):
-        offset = struct.unpack_from(order + ("Q" if wide else "I"), header, at + (8 if wide else 4))[0]
-        in_file = struct.unpack_from(order + ("Q" if wide else "I"), header, at + (32 if wide else 16))[0]
-        end = max(end, offset + in_file)
-    return int(end)
-
-
-def _check_elf(path: Path, header: bytes, size_bytes: int) -> None:
-    machine, here = machine_of(path), machine_of(Path("/proc/self/exe"))
+def _check_elf(path: str, header: bytes, size_bytes: int) -> None:
+    with _opened("/proc/self/exe") as (_, own):
+        machine, here = elf.machine(path, header), elf.machine("/proc/self/exe", own)
     if machine != here:
         raise DeviceError(
             f"{path}: compiled for {machine}, but this process is {here}; run it on an {machine} device, "
             "or compile with `--target native`"
         )
-    needed = elf_bytes(header) if len(header) >= 64 else 64
+    needed = elf.bytes_needed(header) if len(header) >= 64 else 64
     if needed > size_bytes:
         raise InputError(f"{path}: truncated ({size_bytes} bytes of {needed}); copy or compile it again")
 
 
-def _opened(path: Path) -> BinaryIO:
+@contextmanager
+def _opened(path: str) -> Iterator[tuple[int, bytes]]:
+    """The file, and what it begins with."""
     try:
-        return path.open("rb")
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise InputError(f"{path}: {reason}; give the .so that a compile wrote") from error
-
-
-def _copy(source: int, destination: int) -> None:
-    offset = 0
-    while sent := os.sendfile(destination, source, offset, 1 << 30):
-        offset += sent
-
-
-def _dlopen(name: str, path: Path) -> ctypes.CDLL:
+        raise _unreadable(path, error) from error
     try:
-        return ctypes.CDLL(name, mode=os.RTLD_NOW | os.RTLD_LOCAL)
+        yield file, _start(path, file)
+    finally:
+        os.close(file)
+
+
+def _start(path: str, file: int) -> bytes:
+    try:
+        return os.pread(file, elf.HEADER_BYTES, 0)
     except OSError as error:
-        raise DeviceError(f"{path}: the dynamic linker refuses it: {str(error).replace(name, path.name)}") from error
+        raise _unreadable(path, error) from error
 
 
-def _api(loaded: ctypes.CDLL, path: Path) -> EvApi:
+def _unreadable(path: str, error: OSError) -> InputError:
+    return InputError(f"{path}: {(error.strerror or str(error)).lower()}; give the .so that a compile wrote")
+
+
+def _dlopen(copy: str, name: str, path: str) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(copy, mode=os.RTLD_NOW | os.RTLD_LOCAL)
+    except OSError as error:
+        raise DeviceError(f"{path}: the dynamic linker refuses it: {str(error).replace(copy, name)}") from error
+
+
+def _entry(loaded: ctypes.CDLL, path: str) -> Any:
     try:
         get_api = loaded.ev_get_api
     except AttributeError as error:
         raise InputError(f"{path}: no edgevision artifact: a shared object that exports no ev_get_api") from error
     get_api.argtypes, get_api.restype = [ctypes.c_uint32], ctypes.POINTER(EvApi)
+    return get_api
+
+
+def _fill(hole: range, source: int, get_api: Any, path: str) -> None:
+    try:
+        own_pages.fill(hole, source, get_api)
+    except EOFError as error:
+        raise InputError(f"{path}: {error}; copy or compile it again") from error
+    except OSError as error:
+        raise DeviceError(f"{path}: no memory for {len(hole)} bytes of constants: {error}") from error
+
+
+def _api(get_api: Any, path: str) -> EvApi:
     pointer = get_api(ABI)
     if not pointer or pointer.contents.struct_size < ctypes.sizeof(EvApi):
         raise InputError(f"{path}: does not speak version {ABI} of the C interface; compile it with this edgevision")

@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -30,8 +30,9 @@ class Child:
     """One worker process; as a context, it is over when the context is. ``log`` receives what it prints."""
 
     def __init__(
-        self, entrant: Entrant, verb: str, case: Case, threads: int, cores: Sequence[int], log: Path, nice: int = 0
-    ) -> None:
+        self, entrant: Entrant, verb: str, case: Case, threads: int, cores: Sequence[int], log: Path, nice: int = 0,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:  # fmt: skip
         self.runtime, self._log = entrant.runtime.name, log
         arguments = (
             verb,
@@ -45,7 +46,7 @@ class Child:
         with log.open("wb") as errors:
             self._child = subprocess.Popen(
                 [entrant.python, "-m", "benchmarks.peers.worker", *arguments],
-                cwd=CHECKOUT, env=os.environ | QUIET_LOGS, text=True, start_new_session=True,
+                cwd=CHECKOUT, env={**environment, **QUIET_LOGS}, text=True, start_new_session=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
             )  # fmt: skip
 

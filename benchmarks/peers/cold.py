@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks import bytecode
 from benchmarks.peers.case import Case, Entrant
 from benchmarks.peers.child import Child
 
@@ -18,7 +20,7 @@ START_TIMEOUT_S = 180
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """Medians of fresh processes, files in the page cache.
+    """Medians of fresh processes, files in the page cache: those of an untimed start, which leaves the bytecode of a checkout.
 
     ``import_load_ms``: import of the runtime and load of the network; ``first_run_ms``: the first result after that.
     ``peak_bytes``: VmHWM after it; ``bare_bytes``: the same for Python with numpy and the input alone.
@@ -50,8 +52,10 @@ class Footprint:
 
 def footprint(entrant: Entrant, case: Case, convert_s: float, cores: Sequence[int], nice: int = 0) -> Footprint:
     """Raises: WorkerError."""
-    starts = [_fresh("cold", entrant, case, cores, nice) for _ in range(STARTS)]
-    bare = _fresh("bare", entrant, case, cores, nice)
+    with tempfile.TemporaryDirectory() as folder:
+        environment = bytecode.kept_in(Path(folder)) if entrant.runtime.ours else os.environ
+        _, *starts = (_fresh("cold", entrant, case, cores, nice, environment) for _ in range(1 + STARTS))
+        bare = _fresh("bare", entrant, case, cores, nice, environment)
     return Footprint(
         import_load_ms=1e3 * median(start["import_load_s"] for start in starts),
         first_run_ms=1e3 * median(start["first_run_s"] for start in starts),
@@ -63,9 +67,11 @@ def footprint(entrant: Entrant, case: Case, convert_s: float, cores: Sequence[in
     )
 
 
-def _fresh(verb: str, entrant: Entrant, case: Case, cores: Sequence[int], nice: int) -> dict[str, Any]:
+def _fresh(
+    verb: str, entrant: Entrant, case: Case, cores: Sequence[int], nice: int, environment: Mapping[str, str]
+) -> dict[str, Any]:  # fmt: skip
     with (
         tempfile.TemporaryDirectory() as logs,
-        Child(entrant, verb, case, len(cores), cores, Path(logs, "log"), nice) as child,
+        Child(entrant, verb, case, len(cores), cores, Path(logs, "log"), nice, environment) as child,
     ):
         return child.answer(START_TIMEOUT_S)

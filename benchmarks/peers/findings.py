@@ -1,8 +1,8 @@
-"""What a run of the benchmark found: one Row a network and number of threads, and who may count as a peer."""
+"""What a run of the benchmark found: one Row a network and number of threads, and who may count as a peer: none of ours."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ more: from here on a time is not one for the same work, and is left out of the c
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One network with one number of threads. ``failures``: runtime to reason; ``ratio`` is None without a peer."""
+    """One network with one number of threads. ``failures``: runtime to reason; ``ratios``: of each of ours, none without a peer."""
 
     network: str
     macs: int
@@ -27,12 +27,11 @@ class Row:
     times: Mapping[str, Times]
     errors: Mapping[str, float]
     failures: Mapping[str, str]
-    ratio: Ratio | None
+    ratios: Mapping[str, Ratio]
 
-    @property
-    def noisy(self) -> bool:
-        """Our figures or those of the best peer had to come from rounds in which others took the core."""
-        return self.ratio is not None and any(self.times[name].noisy for name in (*_present_ours(self.times), self.ratio.best))
+    def noisy(self, ours: str) -> bool:
+        """The figures of ``ours`` or of the best peer had to come from rounds in which others took the core."""
+        return any(self.times[name].noisy for name in (ours, self.ratios[ours].best))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,10 +51,13 @@ class Findings:
     footprint_threads: int = 1
     footprint_refusals: dict[str, str] = field(default_factory=dict)
 
-    def mean_ratio(self, threads: int) -> float | None:
-        """Geometric mean of the rows' ratios; None without any."""
-        values = [row.ratio.value for row in self.rows if row.threads == threads and row.ratio]
+    def mean_ratio(self, threads: int, ours: str) -> float | None:
+        """Geometric mean of the rows' ratios of ``ours``; None without any."""
+        values = [ratio.value for ratio in self.ratios(threads, ours)]
         return geometric_mean(values) if values else None
+
+    def ratios(self, threads: int, ours: str) -> list[Ratio]:
+        return [row.ratios[ours] for row in self.rows if row.threads == threads and ours in row.ratios]
 
     def json(self) -> dict[str, Any]:
         """Plain values, and `label`: how the figures were obtained."""
@@ -65,8 +67,8 @@ class Findings:
 def row(network: str, macs: int, threads: int, result: Result, refused: Mapping[str, str]) -> Row:
     """The figures of one contest; ``refused``: runtimes that did not get as far as it."""
     bursts = {name: runs for name, runs in result.bursts.items() if runs}
-    ours = _present_ours(bursts)
-    peers = {n: b for n, b in bursts.items() if n not in ours and result.errors[n] <= FLOAT32_ERROR}
+    mine = ours(bursts)
+    peers = {n: b for n, b in bursts.items() if n not in mine and result.errors[n] <= FLOAT32_ERROR}
     return Row(
         network=network,
         macs=macs,
@@ -74,9 +76,10 @@ def row(network: str, macs: int, threads: int, result: Result, refused: Mapping[
         times={name: times(runs) for name, runs in bursts.items()},
         errors={name: result.errors[name] for name in bursts},
         failures={**refused, **result.failures},
-        ratio=ratio(bursts[ours[0]], peers) if ours and peers else None,
+        ratios={name: ratio(bursts[name], peers) for name in mine} if peers else {},
     )
 
 
-def _present_ours(names: Mapping[str, object]) -> list[str]:
+def ours(names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that are edgevision."""
     return [name for name in names if name in RUNTIMES and RUNTIMES[name].ours]

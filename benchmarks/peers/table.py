@@ -8,7 +8,7 @@ from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.peers.findings import FLOAT32_ERROR, Findings, Row
+from benchmarks.peers.findings import FLOAT32_ERROR, Findings, Row, ours
 from benchmarks.peers.ratios import ENOUGH_ROUNDS, NOISY_SHARE
 
 WIDTH = 240
@@ -43,7 +43,8 @@ def show(findings: Findings, runtimes: Sequence[str], console: Console | None = 
             _matrix(waiting, rows, runtimes, _waiting, notes),
         ):
             console.print("", table)
-        console.print(_mean(findings, threads))
+        for name in ours(runtimes):
+            console.print(_mean(findings, threads, name))
     first = min((row.threads for row in findings.rows), default=0)
     rows = [row for row in findings.rows if row.threads == first]
     errors = _matrix("relative error: max|a - onnxruntime| / max|onnxruntime|", rows, runtimes, _error, notes)
@@ -54,27 +55,29 @@ def show(findings: Findings, runtimes: Sequence[str], console: Console | None = 
 
 def _latencies(rows: Sequence[Row], threads: int, runtimes: Sequence[str], notes: Notes) -> Table:
     title = f"measured: median ms of a run, {threads} thread(s)"
-    table = _table(title, ("network", "M MACs", *runtimes, "best peer", "ratio", "95 % interval"))
+    compared = [heading for name in ours(runtimes) for heading in (f"{name} / best", "95 % interval")]
+    table = _table(title, ("network", "M MACs", *runtimes, "best peer", *compared))
     for row in rows:
         cells = [_cell(row, name, _median, notes) for name in runtimes]
-        table.add_row(row.network, str(row.macs), *cells, *_compared(row))
+        best = next((ratio.best for ratio in row.ratios.values()), "none")
+        table.add_row(row.network, str(row.macs), *cells, best, *(cell for name in ours(runtimes) for cell in _compared(row, name)))
     return table
 
 
-def _compared(row: Row) -> tuple[str, str, str]:
-    if row.ratio is None:
-        return ("none", "", "")
-    r = row.ratio
-    return (r.best, f"{r.value:.2f}{'=' if r.tie else ''}{'~' if row.noisy else ''}", f"{r.low:.2f} .. {r.high:.2f}")
+def _compared(row: Row, name: str) -> tuple[str, str]:
+    if name not in row.ratios:
+        return ("", "")
+    r = row.ratios[name]
+    return (f"{r.value:.2f}{'=' if r.tie else ''}{'~' if row.noisy(name) else ''}", f"{r.low:.2f} .. {r.high:.2f}")
 
 
-def _mean(findings: Findings, threads: int) -> str:
-    mean = findings.mean_ratio(threads)
-    rows = [row.ratio for row in findings.rows if row.threads == threads and row.ratio]
+def _mean(findings: Findings, threads: int, name: str) -> str:
+    mean, ratios = findings.mean_ratio(threads, name), findings.ratios(threads, name)
     if mean is None:
-        return "no ratios: edgevision or every peer is missing"
-    worst = max(ratio.value for ratio in rows)
-    return f"geometric mean of {len(rows)} ratios {mean:.2f}, worst {worst:.2f} ({threads} thread(s))"
+        return f"no ratios: {name} or every peer is missing"
+    worst, bound = max(ratio.value for ratio in ratios), max(ratio.high for ratio in ratios)
+    extremes = f"worst {worst:.2f}, highest bound {bound:.2f}"
+    return f"{name}: geometric mean of {len(ratios)} ratios {mean:.2f}, {extremes} ({threads} thread(s))"
 
 
 def _matrix(title: str, rows: Sequence[Row], runtimes: Sequence[str], text: Callable[[Row, str], str], notes: Notes) -> Table:
@@ -139,7 +142,8 @@ def _table(title: str, headings: Sequence[str]) -> Table:
 
 def _legend() -> tuple[str, ...]:
     return (
-        "ratio: edgevision's median over the best peer's, below 1 edgevision is faster; '=' a tie (under 5 %)",
+        "/ best: edgevision's median over that of the best peer, below 1 edgevision is faster; '=' a tie (under 5 %)",
+        "converted in: on as many cores as the network runs on; of edgevision a whole compile, with its check against onnxruntime",
         f"waiting: share of the time that threads were ready but had no core, whoever had it (bursts that count); '~': "
         f"fewer than {ENOUGH_ROUNDS} bursts were under {NOISY_SHARE:.0%}, for noise or for want of time, so all count",
         f"'!': error above {FLOAT32_ERROR:g}, so not the same float32 network; no peer in the ratio",

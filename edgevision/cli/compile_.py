@@ -46,6 +46,8 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--threads", type=click.IntRange(1, 64), help="Threads for measuring [default: the target's cores].")
 @click.option("--no-winograd", is_flag=True, help=(
     "Compute 3x3 convolutions and large depthwise kernels directly: slower, rounding errors smaller."))  # fmt: skip
+@click.option("--store-transformed", is_flag=True, help=(
+    "Keep Winograd's weights in the library as its kernels read them: it is larger and starts sooner."))  # fmt: skip
 @click.option("--tuning-logs", type=FOLDER, help="Look here first for tuned schedules (`edgevision tune` writes them).")
 @click.option("--no-tuning-logs", is_flag=True, help="Use no tuned schedule, not even those that come with edgevision.")
 @click.option("--tune", type=click.IntRange(min=1), metavar="N",
@@ -87,6 +89,7 @@ def compile_(source: str, names: tuple[str, ...], as_json: bool, quiet: bool, pr
         camera=_camera(given),
         symbol_prefix=given["symbol_prefix"],
         winograd=not given["no_winograd"],
+        transform_on_load=not given["store_transformed"],
         tuning_logs=(given["tuning_logs"],) if given["tuning_logs"] else (),
         shipped_logs=not given["no_tuning_logs"],
         tune=given["tune"] or 0,

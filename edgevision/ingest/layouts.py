@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from edgevision.ingest.graph import Graph
 from edgevision.tensor import TensorSpec
 
@@ -24,9 +22,9 @@ def input_layout(spec: TensorSpec, graph: Graph) -> TensorSpec:
         tensor = stack.pop()
         for node in graph.readers(tensor):
             if node.op in CHANNELS_FIRST and node.inputs[0] == tensor:
-                return replace(spec, layout="NCHW")
+                return spec._replace(layout="NCHW")
             if node.op == "Transpose" and node.attributes["perm"] == [0, 3, 1, 2]:
-                return replace(spec, layout="NHWC")
+                return spec._replace(layout="NHWC")
             if node.output not in seen and (node.op == "Pad" or graph.shape(node.output) == spec.shape):
                 seen.add(node.output)
                 stack.append(node.output)

@@ -7,11 +7,11 @@ from pathlib import Path
 from edgevision.link import codegen, driver, memory_plan
 from edgevision.link.pieces import Pieces
 from edgevision.link.toolchain import NATIVE
-from edgevision.link.weights import Weights
+from edgevision.link.weights import Weights, unpacked
 from edgevision.program import Program
 from edgevision.target import Target
 
-RUNTIME = ("session.c", "threads.c", "tvm_calls.c", "cpu.c")
+RUNTIME = ("session.c", "filters.c", "threads.c", "tvm_calls.c", "cpu.c")
 
 
 def prepare(program: Program, target: Target, weights: Weights, folder: Path, *, name: str) -> Pieces:
@@ -23,4 +23,5 @@ def prepare(program: Program, target: Target, weights: Weights, folder: Path, *,
     source.write_text(driver.driver_source(program, target, memory, weights, name=name, workspace_bytes=workspace))
     return Pieces(
         objects=(code,), sources=(source, *(NATIVE / f for f in RUNTIME)), api="ev_cpu_api", arena_bytes=memory.arena_bytes,
+        transformed_bytes=unpacked(program).nbytes,
     )  # fmt: skip

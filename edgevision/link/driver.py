@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from edgevision import __version__
 from edgevision.link.codegen import SYMBOL_PREFIX, required_features
 from edgevision.link.memory_plan import MemoryPlan
-from edgevision.link.weights import Weights
+from edgevision.link.weights import Unpacked, Weights, unpacked
 from edgevision.program import Program, Value
 from edgevision.target import Target
 from edgevision.tensor import TensorSpec
@@ -44,14 +44,14 @@ def driver_source(
     workspace_bytes: int,
 ) -> str:
     """The C text of the driver."""
-    tables = _Tables()
+    tables, made = _Tables(), unpacked(program)
     steps: list[str] = []
     operands: list[str] = []
     for call in program.calls:
         steps.append(
             f"    {{{literal(call.step.name)}, {SYMBOL_PREFIX}{call.function}, {len(operands)}, {len(call.args)}}},"
         )
-        operands += [_operand(v, memory, weights, tables) for v in call.args]
+        operands += [_operand(v, memory, weights, made, tables) for v in call.args]
     kernels = sorted({c.function for c in program.calls})
     parts = [
         '#include "plan.h"\n',
@@ -63,7 +63,8 @@ def driver_source(
         *interface(program, memory),
         _features(required_features(target)),
         model(program, target, memory, weights, name),
-        _plan(program, target, operands, workspace_bytes),
+        *_transforms(program, weights, made),
+        _plan(program, target, operands, made, workspace_bytes),
     ]
     return "\n".join(parts) + "\n"
 
@@ -105,9 +106,11 @@ class _Tables:
         return self._names[numbers]
 
 
-def _operand(value: Value, memory: MemoryPlan, weights: Weights, tables: _Tables) -> str:
+def _operand(value: Value, memory: MemoryPlan, weights: Weights, made: Unpacked, tables: _Tables) -> str:
     strides = tuple(int(np.prod(value.shape[i + 1 :], dtype=np.int64)) for i in range(len(value.shape)))
-    if value.kind == "weight":
+    if value.kind == "weight" and value.index in made.offsets:
+        place, offset = "EV_IN_TRANSFORMED", made.offsets[value.index]
+    elif value.kind == "weight":
         place, offset = "EV_IN_WEIGHTS", weights.offsets[value.index]
     else:
         place, offset = "EV_IN_ARENA", memory.offsets[value.kind, value.index]
@@ -151,10 +154,28 @@ def model(program: Program, target: Target, memory: MemoryPlan, weights: Weights
     return f"static const ev_model model = {{{', '.join(fields)}}};"
 
 
-def _plan(program: Program, target: Target, operands: Sequence[str], workspace_bytes: int) -> str:
+def _transforms(program: Program, weights: Weights, made: Unpacked) -> Iterator[str]:
+    """Each matrix once, and the table of what is made of which weights."""
+    matrices: dict[bytes, str] = {}
+    lines = []
+    for index, each in program.transformed.items():
+        matrix, by = each.by.matrix.astype(np.float64), each.by
+        if matrix.tobytes() not in matrices:
+            matrices[matrix.tobytes()] = f"g{len(matrices)}"
+            yield array("double", matrices[matrix.tobytes()], [f"    {float(v).hex()}," for v in matrix.flat])
+        numbers = (each.filters.shape[2], by.inputs, by.groups, by.channels, by.filled, by.block, *matrix.shape)
+        lines.append(
+            f"    {{{weights.offsets[index]}u, {made.offsets[index]}u, {matrices[matrix.tobytes()]}, "
+            f"{', '.join(map(str, numbers))}}},"
+        )
+    yield array("ev_filters", "transforms", lines)
+
+
+def _plan(program: Program, target: Target, operands: Sequence[str], made: Unpacked, workspace_bytes: int) -> str:
     fields = (
         "&model", "ev_weights", "operands", str(len(operands)), "steps", str(len(program.calls)), "input_offsets",
-        "output_offsets", f"{workspace_bytes}u", str(target.cores), "features",
+        "output_offsets", f"{workspace_bytes}u", str(target.cores), "features", "transforms", str(len(program.transformed)),
+        f"{made.nbytes}u",
     )  # fmt: skip
     return f"const ev_plan ev_the_plan = {{{', '.join(fields)}}};"
 

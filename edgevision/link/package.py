@@ -14,7 +14,7 @@ from edgevision.artifact import Artifact, CpuVersion
 from edgevision.link import cpu, cuda, driver, launch_plan, memory_plan, opencl, toolchain
 from edgevision.link.pieces import Pieces
 from edgevision.link.toolchain import NATIVE
-from edgevision.link.weights import pack_versions
+from edgevision.link.weights import pack_versions, stored
 from edgevision.program import Program
 from edgevision.target import Target
 
@@ -38,6 +38,7 @@ class Parts:
     objects: tuple[Path, ...]
     sources: tuple[Path, ...]
     arena_bytes: tuple[int, ...]
+    transformed_bytes: tuple[int, ...]
     weight_bytes: tuple[int, ...]
     versions: Mapping[str, str]
 
@@ -49,7 +50,7 @@ def prepare(
     a device."""
     programs = [program, *([fallback.program] if fallback else [])]
     alignment = launch_plan.ALIGNMENT_BYTES if target.is_device else memory_plan.ALIGNMENT_BYTES
-    weights = pack_versions([each.weights for each in programs], alignment)
+    weights = pack_versions([stored(each) for each in programs], alignment)
     if target.is_device:
         code, steps = DEVICE_CODE[target.kind](program, target, folder), max(len(each.calls) for each in programs)
         made = [launch_plan.prepare(program, target, code, weights[0], folder, name=name, steps=steps)]
@@ -61,6 +62,7 @@ def prepare(
         objects=tuple(path for each in made for path in each.objects),
         sources=(*_shared(made, weights[0].blob, folder, prefix), *(path for each in made for path in each.sources)),
         arena_bytes=tuple(each.arena_bytes for each in made),
+        transformed_bytes=tuple(each.transformed_bytes for each in made),
         weight_bytes=tuple(each.end - start for each, start in zip(weights, (0, weights[0].end), strict=False)),
         versions={name: number for each in made for name, number in each.versions.items()},
     )
@@ -106,6 +108,7 @@ def link(
         path=library, header=header, bench=executable, model=folder / f"{name}.onnx", manifest=folder / f"{name}.json",
         target=target.name, inputs=program.inputs, outputs=program.outputs, sha256=sha256(library),
         model_sha256=program.model_sha256, weight_bytes=sum(parts.weight_bytes), arena_bytes=parts.arena_bytes[0],
+        transformed_bytes=parts.transformed_bytes[0],
         file_bytes=library.stat().st_size, versions={**versions(), **parts.versions}, steps=tuple(c.step for c in program.calls),
         processor="gpu" if target.is_device else "cpu",
         fallback=_cpu_version(fallback, parts) if fallback else None, dtype=program.dtype,
@@ -115,6 +118,7 @@ def link(
 def _cpu_version(version: Version, parts: Parts) -> CpuVersion:
     return CpuVersion(
         target=version.target.name, weight_bytes=parts.weight_bytes[1], arena_bytes=parts.arena_bytes[1],
+        transformed_bytes=parts.transformed_bytes[1],
         steps=tuple(call.step for call in version.program.calls),
     )  # fmt: skip
 

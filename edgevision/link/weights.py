@@ -1,4 +1,4 @@
-"""All constants of an artifact in one blob."""
+"""All constants of an artifact in one blob, and what it makes of some when it is loaded."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgevision.link.memory_plan import ALIGNMENT_BYTES
+from edgevision.program import Program
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,27 @@ class Weights:
     blob: bytes
     offsets: tuple[int, ...]
     end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpacked:
+    """Where each weight that is transformed on loading begins, by its number, in ``nbytes`` of its own."""
+
+    offsets: dict[int, int]
+    nbytes: int
+
+
+def stored(program: Program) -> tuple[np.ndarray, ...]:
+    """The weights as they are in the blob: those that are transformed on loading as they were before."""
+    return tuple(program.transformed[i].filters if i in program.transformed else w for i, w in enumerate(program.weights))
+
+
+def unpacked(program: Program) -> Unpacked:
+    offsets, end = {}, 0
+    for index, each in program.transformed.items():
+        offsets[index] = end
+        end += each.by.nbytes + -each.by.nbytes % ALIGNMENT_BYTES
+    return Unpacked(offsets=offsets, nbytes=end)
 
 
 def pack_weights(arrays: Sequence[np.ndarray], alignment_bytes: int = ALIGNMENT_BYTES) -> Weights:

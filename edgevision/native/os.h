@@ -57,6 +57,7 @@ int pthread_setspecific(pthread_key_t key, const void *value);
 #define SYS_sched_yield 124
 #define SYS_rt_sigprocmask 135
 #define SYS_getpid 172
+#define SYS_madvise 233
 
 /* Around functions with atomics: clang's default for Android calls compiler-rt for each of them, which -nostdlib leaves out, and zig
  * drops -mno-outline-atomics. */
@@ -113,6 +114,15 @@ static inline void ev_relax(void) {
 #elif defined(__arm__)
     __asm__ volatile("yield" ::: "memory");
 #endif
+}
+
+/* --- memory ----------------------------------------------------------------------------------------------------------- */
+
+/* Asks for large pages where the system has them to give: the first touch of 6 MB takes 3 faults instead of 1500. It may refuse. */
+static inline void ev_advise_huge_pages(unsigned char *start, size_t bytes) {
+    enum { MADV_HUGEPAGE_ = 14, PAGE_BYTES = 4096 }; /* systems with larger pages have huge ones that no arena fills */
+    unsigned char *const page = start - (uintptr_t)start % PAGE_BYTES;
+    syscall(SYS_madvise, page, (size_t)(start + bytes - page), MADV_HUGEPAGE_);
 }
 
 /* --- cores ------------------------------------------------------------------------------------------------------------ */

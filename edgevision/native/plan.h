@@ -43,13 +43,13 @@ typedef struct {
 } ev_parallel_env;
 typedef int (*ev_parallel_body)(int task_id, ev_parallel_env *env, void *closure);
 
-typedef enum { EV_IN_ARENA = 0, EV_IN_WEIGHTS = 1 } ev_place;
+typedef enum { EV_IN_ARENA = 0, EV_IN_WEIGHTS = 1, EV_IN_TRANSFORMED = 2 } ev_place;
 
 /* One tensor argument. Inputs and outputs of the model are staged in the arena like every other activation, so that kernels see
  * 64-byte aligned memory whatever the caller passes. */
 typedef struct {
     int32_t place;   /* an ev_place */
-    uint64_t offset; /* bytes from the start of the arena or of the weights; a multiple of 64 */
+    uint64_t offset; /* bytes from the start of the arena or of weights; a multiple of 64 */
     int32_t ndim;
     ev_dl_dtype dtype;
     const int64_t *shape, *strides;
@@ -60,6 +60,16 @@ typedef struct {
     ev_kernel kernel;
     int32_t first_operand, n_operands; /* a range of ev_plan.operands: inputs first, outputs last */
 } ev_plan_step;
+
+/* Filters [taps][taps][ci][groups * channels] at `from` of the weights become U = G g G^T at `to` of the transformed weights, in the order
+ * [group][block][point][inputs][block's channels]: of each group, ci input channels filled up with zeros to `inputs`, `channels`
+ * output channels to `filled`, `block` of these a block. All float32. */
+typedef struct {
+    uint64_t from, to;    /* bytes; multiples of 64 */
+    const double *matrix; /* G [points of an axis][taps] */
+    int64_t ci, inputs, groups, channels, filled, block;
+    int32_t points, taps;
+} ev_filters;
 
 typedef struct {
     const ev_model *model;
@@ -75,6 +85,9 @@ typedef struct {
     /* NULL-terminated; NULL: none. LLVM's names without the sign ("avx2", "dotprod"), out of those in cpu.c: an artifact that asks
      * for a name that is not there refuses to start. */
     const char *const *required_features;
+    const ev_filters *transforms; /* done when the first session is created */
+    int32_t n_transforms;
+    uint64_t transformed_bytes;
 } ev_plan;
 
 /* Defined by the generated driver; everything the runtime knows about the network. Hidden visibility. */

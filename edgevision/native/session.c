@@ -3,12 +3,13 @@
 
 #include "calls.h"
 #include "cpu.h"
+#include "filters.h"
 
 enum { DEVICE_CPU = 1, TYPE_DLTENSOR = 7 }; /* kDLCPU; kTVMFFIDLTensorPtr */
 
 struct ev_session {
     void *memory; /* what malloc returned; everything below lies in it */
-    unsigned char *arena;
+    unsigned char *arena, *filters; /* filters.h */
     ev_dl_tensor *tensors; /* one an operand of the plan */
     ev_any *arguments;     /* likewise: points at it */
     uint64_t *step_ns;
@@ -55,10 +56,18 @@ static layout lay_out(const ev_plan *plan, int32_t n_members, int32_t n_cores) {
     return parts;
 }
 
+static unsigned char *base_of(const ev_session *session, const ev_plan *plan, int32_t place) {
+    switch (place) {
+        case EV_IN_WEIGHTS: return (unsigned char *)(uintptr_t)plan->weights;
+        case EV_IN_TRANSFORMED: return session->filters;
+        default: return session->arena;
+    }
+}
+
 static void point_operands(ev_session *session, const ev_plan *plan) {
     for (int32_t i = 0; i < plan->n_operands; i++) {
         const ev_operand *operand = &plan->operands[i];
-        unsigned char *base = operand->place == EV_IN_WEIGHTS ? (unsigned char *)(uintptr_t)plan->weights : session->arena;
+        unsigned char *base = base_of(session, plan, operand->place);
         session->tensors[i] = (ev_dl_tensor){
             .data = base + operand->offset, .device = {DEVICE_CPU, 0},  .ndim = operand->ndim,
             .dtype = operand->dtype,        .shape = operand->shape,    .strides = operand->strides,
@@ -107,10 +116,15 @@ static int create(const ev_options *asked, ev_session **result, ev_error *error)
                        parts.overflow ? "more than the address space" : ev_decimal_of(parts.total).digits, " bytes");
     }
     unsigned char *base = (unsigned char *)memory + (EV_LINE - (uintptr_t)memory % EV_LINE);
+    ev_advise_huge_pages(base, (size_t)(parts.arena + plan->model->arena_bytes));
     ev_session *session = (ev_session *)(void *)(base + parts.session);
     *session = (ev_session){.memory = memory};
-    build(session, base, &parts, &options, n_members);
-    status = ev_team_start(&session->team, session->cores, session->n_cores, error);
+    status = ev_filters_open(plan, &session->filters, error);
+    if (status == EV_OK) {
+        build(session, base, &parts, &options, n_members);
+        status = ev_team_start(&session->team, session->cores, session->n_cores, error);
+        if (status != EV_OK) ev_filters_close(plan);
+    }
     if (status != EV_OK) {
         free(memory);
         return status;
@@ -126,6 +140,7 @@ static void destroy(ev_session *session) {
     } else {
         ev_team_forget();
     }
+    ev_filters_close(&ev_the_plan);
     free(session->memory);
 }
 

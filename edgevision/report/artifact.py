@@ -44,6 +44,8 @@ def _facts(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if described.get("fallback"):
         yield "CPU version", f"for {described['fallback']['target']}; {_verified(described['fallback']['verification'])}"
     yield "weights", size(described["weight_bytes"])
+    if described.get("transformed_bytes"):
+        yield "transformed on loading", size(described["transformed_bytes"])
     yield "arena", size(described["arena_bytes"])
     for file in described["files"].values():
         yield "file", f"{file['name']}, {size(file['bytes'])}"

@@ -133,6 +133,7 @@ def cpu_version(version: CpuVersion | None, record: Verification | None) -> Json
     return {
         "target": version.target,
         "weight_bytes": version.weight_bytes,
+        "transformed_bytes": version.transformed_bytes,
         "arena_bytes": version.arena_bytes,
         "verification": verification(record),
         "schedules": coverage(version.steps),
@@ -186,6 +187,7 @@ def _outcome(outcome: Outcome) -> Json:
         "manifest": str(artifact.manifest),
         "sha256": artifact.sha256,
         "weight_bytes": artifact.weight_bytes,
+        "transformed_bytes": artifact.transformed_bytes,
         "arena_bytes": artifact.arena_bytes,
         "file_bytes": artifact.file_bytes,
         "dtype": artifact.dtype,

@@ -43,6 +43,7 @@ def manifest(
             },
             "original": {"sha256": model.sha256, "opset": model.opset, "provenance": dict(model.provenance)},
             "weight_bytes": artifact.weight_bytes,
+            "transformed_bytes": artifact.transformed_bytes,
             "arena_bytes": artifact.arena_bytes,
             "dtype": artifact.dtype,
             "versions": dict(sorted(artifact.versions.items())),
@@ -118,6 +119,7 @@ def artifact_of(library: Path) -> Artifact:
         processor=described.get("processor", "cpu"),  # manifests of 0.1.0 do not say
         fallback=_cpu_version(described.get("fallback")),
         dtype=described.get("dtype", "float32"),
+        transformed_bytes=described.get("transformed_bytes", 0),
     )
 
 
@@ -129,7 +131,8 @@ def _cpu_version(entry: Mapping[str, Any] | None) -> CpuVersion | None:
     if entry is None:
         return None
     return CpuVersion(
-        target=entry["target"], weight_bytes=entry["weight_bytes"], arena_bytes=entry["arena_bytes"], steps=_steps(entry["steps"])
+        target=entry["target"], weight_bytes=entry["weight_bytes"], arena_bytes=entry["arena_bytes"], steps=_steps(entry["steps"]),
+        transformed_bytes=entry.get("transformed_bytes", 0),
     )  # fmt: skip
 
 

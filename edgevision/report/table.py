@@ -111,6 +111,12 @@ def _fallback(outcome: Outcome) -> str:
     return "" if record is None else f"{verified(record)}" + (f"\n{record.max_error:.1e}" if record.errors else "")
 
 
+def _transformed(outcome: Outcome) -> str:
+    artifact = outcome.artifact
+    nbytes = artifact.transformed_bytes + (artifact.fallback.transformed_bytes if artifact.fallback else 0)
+    return size(nbytes) if nbytes else ""
+
+
 ROWS: tuple[tuple[str, Cell], ...] = (
     ("verified", lambda outcome: verified(outcome.verification)),
     ("largest error", _max_error),
@@ -123,6 +129,7 @@ ROWS: tuple[tuple[str, Cell], ...] = (
     ("threads", _detail(lambda latency: f"{latency.threads}")),
     ("stored in", lambda outcome: "" if outcome.artifact.dtype == "float32" else outcome.artifact.dtype),
     ("weights", lambda outcome: size(outcome.artifact.weight_bytes)),
+    ("transformed on loading", _transformed),
     ("arena", lambda outcome: size(outcome.artifact.arena_bytes)),
     ("library", lambda outcome: size(outcome.artifact.file_bytes)),
     ("fused operators", lambda outcome: f"{len(outcome.artifact.steps)}"),

@@ -11,6 +11,7 @@ import numpy as np
 import tvm
 from tvm import tirx
 
+from edgevision.filter_transform import FilterTransform, Transformed
 from edgevision.program import Call, Program, Value
 from edgevision.schedule import (
     conv2d,
@@ -29,7 +30,7 @@ from edgevision.schedule import (
 )
 from edgevision.schedule.extremes import as_instructions
 from edgevision.schedule.identity import identify
-from edgevision.schedule.scheduled import Scheduled
+from edgevision.schedule.scheduled import Relay, Scheduled
 from edgevision.schedule.workload import ANCHOR, Views, Workload, parse
 from edgevision.target import Target
 from edgevision.tuning_log import Choice
@@ -147,19 +148,20 @@ def schedule(
     ``excluded`` names templates that must not be used (`WINOGRAD`, for instance).
     """
     program, done = schedules(program, target, excluded, chosen)
-    weights: list[np.ndarray] = []
-    numbers: dict[tuple[int, str, int], int] = {}
+    constants = _Constants(program)
     scratch = 1 + max((v.index for c in program.calls for v in c.args if v.kind == "scratch"), default=-1)
     calls = []
     for call in program.calls:
         plan = done[call.function]
-        args = [_placed(v, call.function, i, plan, program, weights, numbers) for i, v in enumerate(call.args)]
+        args = [constants.placed(v, call.function, i, plan) for i, v in enumerate(call.args)]
         extra = [Value(kind="scratch", index=scratch + i, shape=s, dtype="float32") for i, s in enumerate(plan.scratch)]
         scratch += len(extra)
         step = replace(call.step, schedule=plan.schedule)
         calls.append(Call(function=call.function, args=(*args, *extra), outputs=call.outputs, step=step))
     module = tvm.IRModule({name: s.func.with_attr("global_symbol", name) for name, s in done.items()})
-    return replace(program, module=module, calls=tuple(calls), weights=tuple(weights))
+    return replace(
+        program, module=module, calls=tuple(calls), weights=tuple(constants.arrays), transformed=constants.transformed
+    )  # fmt: skip
 
 
 def schedules(
@@ -209,18 +211,28 @@ def _is_scheduled(func: tirx.PrimFunc) -> bool:
     return bool(func.attrs and func.attrs.get("tirx.is_scheduled"))
 
 
-def _placed(
-    value: Value, function: str, number: int, plan: Scheduled, program: Program,
-    weights: list[np.ndarray], numbers: dict[tuple[int, str, int], int],
-) -> Value:  # fmt: skip
-    """A weight in the layout that this call reads; anything else as it is."""
-    if value.kind != "weight":
-        return value
-    relay = plan.relay.get(number)
-    key = (value.index, function if relay else "", number if relay else -1)
-    if key not in numbers:
-        array = program.weights[value.index]
-        weights.append(np.ascontiguousarray(relay(array) if relay else array))
-        numbers[key] = len(weights) - 1
-    index = numbers[key]
-    return replace(value, index=index, shape=weights[index].shape if relay else value.shape)
+class _Constants:
+    """Weights as the scheduled functions read them, each distinct layout once."""
+
+    def __init__(self, program: Program) -> None:
+        self.arrays: list[np.ndarray] = []
+        self.transformed: dict[int, Transformed] = {}
+        self._program = program
+        self._numbers: dict[tuple[int, str, int], int] = {}
+
+    def placed(self, value: Value, function: str, number: int, plan: Scheduled) -> Value:
+        """A weight in the layout that this call reads; anything else as it is."""
+        if value.kind != "weight":
+            return value
+        relay = plan.relay.get(number)
+        key = (value.index, function if relay else "", number if relay else -1)
+        if key not in self._numbers:
+            self._numbers[key] = self._add(self._program.weights[value.index], relay)
+        index = self._numbers[key]
+        return replace(value, index=index, shape=self.arrays[index].shape if relay else value.shape)
+
+    def _add(self, array: np.ndarray, relay: Relay | None) -> int:
+        self.arrays.append(np.ascontiguousarray(relay(array) if relay else array))
+        if isinstance(relay, FilterTransform) and array.nbytes < self.arrays[-1].nbytes:
+            self.transformed[len(self.arrays) - 1] = Transformed(filters=np.ascontiguousarray(array), by=relay)
+        return len(self.arrays) - 1

@@ -4,9 +4,9 @@
     tail, store
 
 With m = 4 a tile of 6 x 6 inputs gives 4 x 4 outputs for 36 products an input channel instead of 144; with stride 2 a tile
-of 9 x 9 gives them for 81 (see `strided`). Weights are transformed at compile time in float64 and stored [group][block][p][ci]
-[block's channels], once where points share them; they take (m + 2)^2 / 9 times the room of the kernel. Channels of a group
-are filled up with zeros to whole vectors, so that the long transforms are generated for one width.
+of 9 x 9 gives them for 81 (see `strided`). Weights U are transformed in float64, before the first run or at compile time, into
+[group][block][p][ci][block's channels], once where points share them; they take (m + 2)^2 / 9 times the room of the kernel.
+Channels of a group are filled up with zeros to whole vectors, so that the long transforms are generated for one width.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as T  # noqa: N812
 
+from edgevision.filter_transform import FilterTransform
 from edgevision.schedule.geometry import Geometry
 from edgevision.schedule.linear_map import times
 from edgevision.schedule.register_tile import (
@@ -151,7 +151,7 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
         func = builder.get()
     return Scheduled(
         func=func, schedule=f"template:{NAME} {plan.outputs}x{plan.outputs}", choice=Choice.of(NAME, parameters),
-        relay={number: lambda w: pack(w, plan)}, scratch=scratch,
+        relay={number: _filters(plan)}, scratch=scratch,
     )  # fmt: skip
 
 
@@ -168,16 +168,12 @@ def _plan(g: Geometry, target: Target, parameters: Mapping[str, int]) -> Plan:
     )  # fmt: skip
 
 
-def pack(weights: np.ndarray, plan: Plan) -> np.ndarray:
-    """[3, 3, ci, co] -> U = G g G^T, flat in the order [group][block][point][ci][block's channels]."""
-    g, ci = plan.matrices.kernel, weights.shape[2]
-    points = np.einsum("ai,ijcf,bj->abcf", g, weights.astype(np.float64), g, optimize=True)
-    points = points.reshape(plan.slots**2, ci, plan.geometry.groups, plan.channels).astype(np.float32)
+def _filters(plan: Plan) -> FilterTransform:
     last = plan.blocks[-1][-1]
-    more = (plan.inputs - ci, last.offset + last.width - plan.channels)
-    points = np.pad(points, ((0, 0), (0, more[0]), (0, 0), (0, more[1])))
-    parts = [points[:, :, :, b[0].offset : b[-1].offset + b[-1].width].transpose(2, 0, 1, 3) for b in plan.blocks]
-    return np.concatenate([p.reshape(plan.geometry.groups, -1) for p in parts], axis=1).reshape(-1)
+    return FilterTransform(
+        matrix=plan.matrices.kernel, groups=plan.geometry.groups, channels=plan.channels, inputs=plan.inputs,
+        filled=last.offset + last.width, block=sum(v.width for v in plan.blocks[0]),
+    )  # fmt: skip
 
 
 def _pad(plan: Plan, source: Buffer, target: Buffer) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from benchmarks.peers.case import Runtime
 from benchmarks.peers.environment import Environment, pinned_versions
 from benchmarks.peers.runtimes import RUNTIMES
 
@@ -62,6 +64,11 @@ def test_every_package_is_pinned() -> None:
     assert {package for runtime in RUNTIMES.values() for package in runtime.packages} <= set(pinned_versions())
 
 
-def test_ours_is_the_one_that_needs_nothing_installed() -> None:
-    assert [name for name, runtime in RUNTIMES.items() if runtime.ours] == ["edgevision"]
-    assert all(runtime.source.endswith(":RUNTIME") for runtime in RUNTIMES.values())
+def test_ours_need_nothing_installed() -> None:
+    assert [name for name, runtime in RUNTIMES.items() if runtime.ours] == ["edgevision", "edgevision-untuned"]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES.values(), ids=RUNTIMES)
+def test_a_process_finds_the_runtime_where_it_says(runtime: Runtime) -> None:
+    module, _, name = runtime.source.partition(":")
+    assert getattr(import_module(module), name) is runtime

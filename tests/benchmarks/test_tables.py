@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 
 import pytest
 from rich.console import Console
@@ -29,9 +30,9 @@ def result(**noise: float) -> Result:
     return Result(bursts=found, errors=ERRORS, failures={"mnn": "no session"})
 
 
-def printed(findings: Findings) -> str:
+def printed(findings: Findings, runtimes: Sequence[str] = RUNTIMES) -> str:
     stream = io.StringIO()
-    show(findings, RUNTIMES, Console(file=stream, width=240, markup=False))
+    show(findings, runtimes, Console(file=stream, width=240, markup=False))
     return stream.getvalue()
 
 
@@ -44,30 +45,44 @@ def findings(found: Result | None = None) -> Findings:
 
 def test_the_best_peer_computes_in_float32() -> None:
     found = row("net", 300, 1, result(), {})
-    assert found.ratio is not None
-    assert (found.ratio.best, found.ratio.value) == ("onnxruntime", 0.8)
+    assert (found.ratios["edgevision"].best, found.ratios["edgevision"].value) == ("onnxruntime", 0.8)
 
 
 def test_the_error_limit_lets_its_own_value_pass() -> None:
     at_limit = Result(bursts=result().bursts, errors={**ERRORS, "openvino": FLOAT32_ERROR}, failures={})
     found = row("net", 300, 1, at_limit, {})
-    assert found.ratio is not None
-    assert found.ratio.best == "openvino"
+    assert found.ratios["edgevision"].best == "openvino"
+
+
+def test_what_is_compiled_without_a_log_has_its_own_ratio_and_is_no_peer() -> None:
+    """It would be the fastest of the others."""
+    both = Result(
+        bursts=result().bursts | {"edgevision-untuned": bursts(4.5)}, errors=ERRORS | {"edgevision-untuned": 0.0}, failures={}
+    )  # fmt: skip
+    found = row("net", 300, 1, both, {})
+    assert {name: (ratio.best, ratio.value) for name, ratio in found.ratios.items()} == {
+        "edgevision": ("onnxruntime", pytest.approx(0.8)), "edgevision-untuned": ("onnxruntime", pytest.approx(0.9)),
+    }  # fmt: skip
+    text = printed(findings(both), ("edgevision-untuned", *RUNTIMES))
+    assert "edgevision: geometric mean of 1 ratios 0.80, worst 0.80, highest bound 0.80" in text
+    assert "edgevision-untuned: geometric mean of 1 ratios 0.90, worst 0.90" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("| net ") and "onnxruntime" in line]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[-5:] == ["onnxruntime", "0.90", "0.90 .. 0.90", "0.80", "0.80 .. 0.80"]
 
 
 @pytest.mark.parametrize("gone", [{"edgevision"}, {"onnxruntime", "ncnn"}], ids=["ours", "all float32 peers"])
 def test_without_one_side_there_is_no_ratio(gone: set[str]) -> None:
     rest = {name: its for name, its in result().bursts.items() if name not in gone}
     found = row("net", 300, 1, Result(bursts=rest, errors=ERRORS, failures={}), {})
-    assert found.ratio is None
+    assert found.ratios == {}
     assert "no ratios" in printed(findings(Result(bursts=rest, errors=ERRORS, failures={})))
 
 
 def test_who_ran_in_no_round_is_in_no_ratio() -> None:
     nothing = {**result().bursts, "onnxruntime": []}
     found = row("net", 300, 1, Result(bursts=nothing, errors=ERRORS, failures={}), {})
-    assert found.ratio is not None
-    assert found.ratio.best == "ncnn"
+    assert found.ratios["edgevision"].best == "ncnn"
 
 
 def test_a_failure_is_in_the_table_with_its_reason() -> None:
@@ -89,7 +104,7 @@ def test_what_was_refused_before_is_in_the_table_too() -> None:
     ("who", "marked"), [("edgevision", True), ("onnxruntime", True), ("ncnn", False)], ids=["ours", "best", "another"]
 )
 def test_noise_of_the_two_that_are_compared_marks_the_ratio(who: str, marked: bool) -> None:
-    assert row("net", 300, 1, result(**{who: 0.2}), {}).noisy == marked
+    assert row("net", 300, 1, result(**{who: 0.2}), {}).noisy("edgevision") == marked
     assert ("0.80~" in printed(findings(result(**{who: 0.2})))) == marked
 
 
@@ -97,8 +112,8 @@ def test_the_mean_is_of_the_rows_with_that_many_threads() -> None:
     found = findings()
     found.rows.append(row("net", 300, 2, result(), {}))
     found.rows.append(row("net", 300, 2, Result(bursts={}, errors={}, failures={}), {}))
-    assert found.mean_ratio(2) == pytest.approx(0.8)
-    assert found.mean_ratio(3) is None
+    assert found.mean_ratio(2, "edgevision") == pytest.approx(0.8)
+    assert found.mean_ratio(3, "edgevision") is None
 
 
 def test_the_conditions_are_printed() -> None:

@@ -79,7 +79,7 @@ def test_a_run_that_does_not_end_is_stopped(right: Artifact, runner: Path) -> No
 
 @needs_qemu
 def test_an_output_of_another_size_is_an_error(right: Artifact, runner: Path) -> None:
-    longer = replace(right, outputs=(replace(right.outputs[0], shape=(1, 3, 4, 6)), right.outputs[1]))
+    longer = replace(right, outputs=(right.outputs[0]._replace(shape=(1, 3, 4, 6)), right.outputs[1]))
     with pytest.raises(DeviceError, match="output 'y' has 60 elements instead of 72"):
         Emulator(target=arm64, runner=runner).execute(longer, [reference().cases(1)[0].inputs])
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 NATIVE = Path(__file__).parents[2] / "edgevision" / "native"
 TESTS = Path(__file__).parent
-RUNTIME = tuple(NATIVE / name for name in ("entry.c", "session.c", "threads.c", "tvm_calls.c", "cpu.c"))
+RUNTIME = tuple(NATIVE / name for name in ("entry.c", "session.c", "filters.c", "threads.c", "tvm_calls.c", "cpu.c"))
 CHECK_SOURCES = tuple(TESTS / name for name in ("checks.c", "check_results.c", "check_interface.c", "check_system.c"))
 NETWORK = TESTS / "fake_network.c"
 ZIG = (sys.executable, "-m", "ziglang", "cc", "-target", f"{platform.machine()}-linux-gnu.2.17", "-fno-sanitize=all")
@@ -53,7 +53,7 @@ def program(compiler: Sequence[str], path: Path, *arguments: Path | str) -> Path
 def checks(compiler: Sequence[str], folder: Path, *options: str) -> Checks:
     return Checks(
         program=program(compiler, folder / "checks", *CHECK_SOURCES, *options),
-        alpha=library(compiler, folder / "alpha.so"),
+        alpha=library(compiler, folder / "alpha.so", "FAKE_FILTERS"),
         beta=library(compiler, folder / "beta.so", *BETA),
     )
 

@@ -142,6 +142,44 @@ void check_fork(void) {
     alpha->destroy(session);
 }
 
+/* The transformed weights of ALPHA are made and freed again and again, by all threads. */
+static void *create_often(void *argument) {
+    const answer *wanted = argument;
+    answer result;
+    for (long i = 0; i < runs; i++) {
+        ev_session *session = make(alpha, 1);
+        REQUIRE(infer(alpha, session, GAIN, &result, NULL) == EV_OK && same(&result, wanted));
+        alpha->destroy(session);
+    }
+    return NULL;
+}
+
+void check_created_together(void) {
+    pthread_t threads[4];
+    answer wanted = expected(alpha);
+    for (int i = 0; i < 4; i++) REQUIRE(pthread_create(&threads[i], NULL, create_often, &wanted) == 0);
+    for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+}
+
+/* A child forked while a thread of its parent makes the weights makes its own. */
+void check_fork_meanwhile(void) {
+    pthread_t threads[2];
+    answer wanted = expected(alpha);
+    for (int i = 0; i < 2; i++) REQUIRE(pthread_create(&threads[i], NULL, create_often, &wanted) == 0);
+    for (int i = 0; i < 200; i++) {
+        int status;
+        const pid_t child = fork();
+        if (child == 0) {
+            answer result;
+            alarm(20);
+            ev_session *session = make(alpha, 1);
+            _exit(infer(alpha, session, GAIN, &result, NULL) == EV_OK && same(&result, &wanted) ? 0 : 1);
+        }
+        REQUIRE(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+}
+
 /* --- what the system refuses ------------------------------------------------------------------------------------------ */
 
 static void limit_address_space(rlim_t bytes) {
@@ -169,6 +207,19 @@ void check_no_memory(void) {
     REQUIRE(session == NULL);
     limit_address_space(RLIM_INFINITY);
     REQUIRE(alpha->create(&options, &session, &error) == EV_OK);
+    alpha->destroy(session);
+}
+
+/* ALPHA is here a library whose transformed weights take 1 GiB. */
+void check_no_memory_for_weights(void) {
+    ev_session *session = NULL;
+    ev_error error;
+    const ev_options options = {.struct_size = sizeof options, .threads = 1};
+    limit_address_space(address_space() + ((rlim_t)512 << 20));
+    REQUIRE_FAILURE(alpha->create(&options, &session, &error), EV_NO_MEMORY, error, "no memory for the transformed weights of alpha: 107");
+    REQUIRE(session == NULL);
+    limit_address_space(RLIM_INFINITY);
+    session = make(alpha, 1);
     alpha->destroy(session);
 }
 

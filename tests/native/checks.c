@@ -106,6 +106,8 @@ static const struct {
     {"failures", check_failures}, {"arguments", check_arguments}, {"buffers", check_buffers}, {"options_versions", check_options_versions}, {"abi", check_abi},
     {"profile", check_profile}, {"float_mode", check_float_mode}, {"pinning", check_pinning}, {"refused_pin", check_refused_pin}, {"cycles", check_cycles},
     {"idle", check_idle}, {"oversubscribed", check_oversubscribed}, {"fork", check_fork}, {"no_memory", check_no_memory},
+    {"no_memory_for_weights", check_no_memory_for_weights}, {"created_together", check_created_together},
+    {"fork_meanwhile", check_fork_meanwhile},
     {"overflow", check_overflow}, {"no_threads", check_no_threads}, {"no_keys", check_no_keys},
     {"refused_feature", check_refused_feature},
 #ifdef COUNT_ALLOCATIONS

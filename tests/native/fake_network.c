@@ -9,8 +9,10 @@
  * With FAKE_IMAGE_ONLY the image is the only input and gain is 1; with FAKE_ONE_OUTPUT the scores are the only output. With FAKE_FLOAT_NCHW the image is float32 [1, 3, H, W], normalised with
  * ImageNet's mean and standard deviation, which the network undoes.
  *
+ * With FAKE_FILTERS, W is made when the library is loaded, by a transform that changes nothing.
+ *
  * -D: FAKE_NAME (a word), FAKE_SEED (changes W), FAKE_H, FAKE_W, FAKE_CLASSES, FAKE_FEATURES (a list of strings), FAKE_ARENA_BYTES,
- * FAKE_WORKSPACE_BYTES; FAKE_LAYOUT and FAKE_SCORES_DTYPE only change what is said. Some gains make a kernel misbehave: see `scores`.
+ * FAKE_WORKSPACE_BYTES, FAKE_TRANSFORMED_BYTES; FAKE_LAYOUT and FAKE_SCORES_DTYPE only change what is said. Some gains make a kernel misbehave: see `scores`.
  */
 #include "os.h"
 
@@ -241,13 +243,26 @@ static const int64_t SCALAR[] = {1};
 #define IMAGE_IS FAKE_LAYOUT, EV_UINT8, 4, {1, FAKE_H, FAKE_W, 3}, VALUES
 #define IMAGE_DTYPE {1, 8, 1}
 #endif
+#ifdef FAKE_FILTERS
+#ifndef FAKE_TRANSFORMED_BYTES
+#define FAKE_TRANSFORMED_BYTES (FAKE_CLASSES * PERIOD * 4)
+#endif
+#define WEIGHTS_IN EV_IN_TRANSFORMED
+static const double IDENTITY[] = {1};
+static const ev_filters TRANSFORMS[] = {
+    {.matrix = IDENTITY, .ci = FAKE_CLASSES, .inputs = FAKE_CLASSES, .groups = 1, .channels = PERIOD, .filled = PERIOD,
+     .block = PERIOD, .points = 1, .taps = 1},
+};
+#else
+#define WEIGHTS_IN EV_IN_WEIGHTS
+#endif
 static const ev_operand OPERANDS[] = {
     {EV_IN_ARENA, IMAGE_AT, 4, IMAGE_DTYPE, IMAGE_SHAPE, IMAGE_STRIDES},
     {GAIN, 0, F32, SCALAR, SCALAR},
     {EV_IN_ARENA, SMOOTH_AT, 4, F32, IMAGE_SHAPE, IMAGE_STRIDES},
     {EV_IN_ARENA, SMOOTH_AT, 4, F32, IMAGE_SHAPE, IMAGE_STRIDES},
     {GAIN, 0, F32, SCALAR, SCALAR},
-    {EV_IN_WEIGHTS, 0, 2, F32, WEIGHTS_SHAPE, WEIGHTS_STRIDES},
+    {WEIGHTS_IN, 0, 2, F32, WEIGHTS_SHAPE, WEIGHTS_STRIDES},
     {EV_IN_ARENA, SCORES_AT, 2, F32, SCORES_SHAPE, SCORES_STRIDES},
     {EV_IN_ARENA, IMAGE_AT, 4, IMAGE_DTYPE, IMAGE_SHAPE, IMAGE_STRIDES},
     {EV_IN_ARENA, BRIGHT_AT, 0, I64, SCALAR, SCALAR},
@@ -281,6 +296,11 @@ const ev_plan ev_the_plan = {
     .output_offsets = OUTPUT_OFFSETS,
     .workspace_bytes = FAKE_WORKSPACE_BYTES,
     .default_threads = 4,
+#ifdef FAKE_FILTERS
+    .transforms = TRANSFORMS,
+    .n_transforms = 1,
+    .transformed_bytes = FAKE_TRANSFORMED_BYTES,
+#endif
 #ifdef FAKE_FEATURES
     .required_features = FEATURES,
 #endif

@@ -11,7 +11,8 @@ from tests.native.builds import ZIG, Checks, checks, library
 CHECKS = (
     "threads", "models_differ", "concurrent", "busy", "failures", "profile", "float_mode",
     "arguments", "buffers", "options_versions", "abi",
-    "pinning", "refused_pin", "cycles", "idle", "oversubscribed", "fork", "no_threads", "no_keys", "allocates_nothing",
+    "pinning", "refused_pin", "cycles", "idle", "oversubscribed", "created_together", "fork", "fork_meanwhile",
+    "no_threads", "no_keys", "allocates_nothing",
 )  # fmt: skip
 
 
@@ -33,6 +34,11 @@ def test_a_check_that_does_not_hold_fails(built: Checks) -> None:
 
 def test_an_arena_that_is_not_to_be_had(built: Checks, tmp_path: Path) -> None:
     assert built.run("no_memory", runs=1, alpha=library(ZIG, tmp_path / "huge.so", "FAKE_ARENA_BYTES=1u<<30")) == ""
+
+
+def test_transformed_weights_that_are_not_to_be_had(built: Checks, tmp_path: Path) -> None:
+    huge = library(ZIG, tmp_path / "huge.so", "FAKE_FILTERS", "FAKE_TRANSFORMED_BYTES=1u<<30")
+    assert built.run("no_memory_for_weights", runs=1, alpha=huge) == ""
 
 
 @pytest.mark.parametrize(

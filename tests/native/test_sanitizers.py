@@ -11,7 +11,7 @@ from tests.native.builds import GCC, Checks, checks
 # Not here: checks of memory limits and allocation counts, which the sanitizers' own memory breaks.
 CHECKS = (
     "threads", "concurrent", "busy", "failures", "profile", "float_mode",
-    "arguments", "buffers", "options_versions", "abi", "refused_pin", "cycles", "oversubscribed", "no_keys",
+    "arguments", "buffers", "options_versions", "abi", "refused_pin", "cycles", "oversubscribed", "created_together", "no_keys",
 )  # fmt: skip
 pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="gcc, whose sanitizers are used, is not installed")
 

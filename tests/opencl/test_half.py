@@ -162,7 +162,7 @@ def test_an_operator_on_halves_is_the_operator_on_the_same_numbers(case: Case, p
     inner = {at for own, of in zip(places, made, strict=True) for i, at in own.items() if i not in of and at[0] == "output"}
     narrow = half.store(wide, border - inner)
     kinds = {v.place: v.dtype for call in narrow.calls for v in call.args}
-    specs = [replace(spec, dtype=kinds.get(("output", i), spec.dtype)) for i, spec in enumerate(narrow.outputs)]
+    specs = [spec._replace(dtype=kinds.get(("output", i), spec.dtype)) for i, spec in enumerate(narrow.outputs)]
     inputs = [np.asarray(a).astype(kinds.get(("input", i), np.asarray(a).dtype)) for i, a in enumerate(case.inputs)]
     found = device.execute(replace(narrow, outputs=tuple(specs)), inputs)
     wide = replace(wide, weights=tuple(w.astype(v.dtype) for w, v in zip(narrow.weights, wide.weights, strict=True)))

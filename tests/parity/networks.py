@@ -62,3 +62,22 @@ def mixed(folder: Path) -> Path:
     path = folder / "mixed.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     return path
+
+
+def dense(folder: Path) -> Path:
+    """Two 3x3 layers for which Winograd's method is taken, the second in groups, with channels that fill no vector."""
+    rng, path = np.random.default_rng(3), folder / "dense.onnx"
+    shapes = {"w0": (40, 20, 3, 3), "w1": (48, 20, 3, 3)}
+    weights = [numpy_helper.from_array((rng.standard_normal(s) * 0.1).astype(np.float32), name) for name, s in shapes.items()]
+    nodes = [
+        helper.make_node("Conv", ["image", "w0"], ["c0"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c0"], ["r0"]),
+        helper.make_node("Conv", ["r0", "w1"], ["scores"], pads=[1, 1, 1, 1], group=2),
+    ]
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, channels, 28, 28])
+        for name, channels in (("image", 20), ("scores", 48))
+    ]
+    graph = helper.make_graph(nodes, "dense", values[:1], values[1:], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path

@@ -103,3 +103,23 @@ def test_a_library_is_its_weights_and_little_more(folder: Path, tmp_path: Path) 
         assert artifact.file_bytes - artifact.weight_bytes < 1_000_000
         assert artifact.arena_bytes < 8_000_000
         assert artifact.bench.stat().st_size - artifact.weight_bytes < 1_000_000
+
+
+def test_winograds_weights_are_made_when_the_library_is_loaded(folder: Path, tmp_path: Path) -> None:
+    """The library has the network's own, a quarter or so of what the kernels read; the results are those of one that has these."""
+    source, artifacts = networks.dense(folder), []
+    for name, on_load in (("small", True), ("ready", False)):
+        options = Options(output=tmp_path / name, transform_on_load=on_load, **UNTIMED)
+        artifacts.append(compile_model(source, ["native"], options).outcomes[0].artifact)
+    small, ready = artifacts
+    assert {step.schedule.split()[0] for step in small.steps if step.macs} == {"template:winograd"}
+    assert ready.transformed_bytes == 0 < small.transformed_bytes
+    assert small.weight_bytes < 0.5 * ready.weight_bytes
+    assert small.weight_bytes + small.transformed_bytes > ready.weight_bytes
+    image = np.random.default_rng(0).standard_normal((1, 20, 28, 28)).astype(np.float32)
+    results = []
+    for artifact in artifacts:
+        with runtime.load(artifact.path) as one, runtime.load(artifact.path) as other:
+            results += [one.run(image)[0], other.run(image)[0]]
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_allclose(results[0], results[2], rtol=0, atol=1e-6 * np.abs(results[2]).max())

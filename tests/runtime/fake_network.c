@@ -18,6 +18,19 @@
 #define COUNT 60
 #define STEPS 2
 
+#ifdef CONSTANTS /* how many; each adds 1 less than it is to a value */
+static const float constants[CONSTANTS] = {[0 ... CONSTANTS - 1] = 1.5f};
+#define ADDED(i) (((const volatile float *)constants)[(i) * (CONSTANTS / COUNT)] - 1)
+#else
+#define ADDED(i) 0
+#endif
+#ifdef CONSTRUCTED /* while it is loaded, it looks at its constants */
+static float seen;
+__attribute__((constructor)) static void look(void) { seen = ADDED(COUNT - 1); }
+#else
+#define seen 0
+#endif
+
 struct ev_session {
     atomic_int busy;
     int timed, ran, threads;
@@ -76,7 +89,7 @@ static int run(ev_session *session, const void *const *in, void *const *out, ev_
     for (int repeat = 0; repeat < 200; repeat++) { /* long enough that unguarded callers would meet */
         memcpy(arena, in[0], sizeof session->arena);
         for (int i = 0; i < COUNT; i++)
-            arena[i] = SCALE * arena[i] + (float)k[0];
+            arena[i] = SCALE * arena[i] + (float)k[0] + ADDED(i) + seen;
     }
 #ifdef SPOILED
     arena[7] = SPOILED;

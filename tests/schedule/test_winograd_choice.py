@@ -30,10 +30,11 @@ def block_bytes(channels: int, vectors: int, width: int) -> int:
     return 4 * POINTS * channels * min(vectors * width, channels)
 
 
-def test_weights_that_stay_in_no_l2_meet_all_tiles() -> None:
-    g = layer(14, 192)
-    chosen = default(g, ARM64, OUTPUTS)
-    assert block_bytes(192, chosen["vectors"], 4) > ARM64.l2_bytes // 2
+@pytest.mark.parametrize(("size", "channels", "target"), [(14, 192, ARM64), (7, 512, AVX512)], ids=["arm64", "avx512"])
+def test_weights_that_stay_in_no_l2_meet_all_tiles(size: int, channels: int, target: Target) -> None:
+    g = layer(size, channels)
+    chosen = default(g, target, OUTPUTS)
+    assert block_bytes(channels, chosen["vectors"], target.vector_bits // 32) > target.l2_bytes // 2
     assert chosen["pixels"] * chosen["chunk"] >= tile_count(g, OUTPUTS)
     assert chosen["pixels"] >= LEAST_TILE
 
@@ -60,7 +61,8 @@ def test_data_that_stay_leave_the_fastest_tile() -> None:
 
 
 @pytest.mark.parametrize(("size", "channels", "target", "outputs"), [
-    (14, 192, ARM64, 3), (28, 96, ARM64, 4), (56, 48, ARM64, 4), (14, 192, AVX512, 2), (28, 96, AVX512, 4), (20, 192, AVX512, 3),
+    (14, 192, ARM64, 3), (28, 96, ARM64, 4), (56, 48, ARM64, 4), (14, 192, AVX512, 3), (7, 512, AVX512, 2), (28, 96, AVX512, 4),
+    (20, 192, AVX512, 4),
 ])  # fmt: skip
 def test_cores_that_wait_for_weights_read_fewer(size: int, channels: int, target: Target, outputs: int) -> None:
     assert outputs_a_tile(layer(size, channels), target) == outputs

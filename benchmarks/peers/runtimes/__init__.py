@@ -9,6 +9,7 @@ RUNTIMES: dict[str, Runtime] = {
     runtime.name: runtime
     for runtime in (
         edgevision.RUNTIME,
+        edgevision.UNTUNED,
         onnxruntime.RUNTIME,
         openvino.RUNTIME,
         litert.RUNTIME,

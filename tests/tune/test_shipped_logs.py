@@ -30,7 +30,7 @@ def test_what_is_for_arm_was_modelled() -> None:
     found = tuned(records, setting_of(ARM64, 1))
     assert {record.how for record in records} == {"modelled"}
     assert not found.refused and found.ranked and all(map(found.is_modelled, found.ranked))
-    assert all(ranked[0].ratio < 1 for ranked in found.ranked.values())
+    assert all(ranked[0].ratio <= 1 for ranked in found.ranked.values()), "the default's own record has 1"
 
 
 @pytest.mark.parametrize(("size", "said"), [(14, True), (15, False)], ids=["MobileNetV2's", "of no network"])

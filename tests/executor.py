@@ -35,10 +35,10 @@ def native() -> target.Target:
     return target.load("native")
 
 
-def compiled(source: Any, *, simplify: bool = False) -> tuple[Model, Program]:
-    """The model of ``source`` and its program, scheduled for this machine."""
+def compiled(source: Any, *, simplify: bool = False, for_target: target.Target | None = None) -> tuple[Model, Program]:
+    """The model of ``source`` and its program, scheduled for this machine, or for what it can run."""
     model = ingest.read(source, simplify=simplify)
-    return model, schedule(lower(model), native())
+    return model, schedule(lower(model), for_target or native())
 
 
 def run(source: Any, inputs: Sequence[Array], *, simplify: bool = False) -> list[Array]:
@@ -93,9 +93,9 @@ def reference_outputs(source: onnx.ModelProto, inputs: Sequence[Array]) -> list[
     return ReferenceEvaluator(source).run(None, dict(zip(names, inputs, strict=True)))
 
 
-def checked(source: onnx.ModelProto) -> Program:
+def checked(source: onnx.ModelProto, for_target: target.Target | None = None) -> Program:
     """Compiled; on random inputs it computes what onnxruntime does, to 1e-5 of each output's largest."""
-    model, program = compiled(source)
+    model, program = compiled(source, for_target=for_target)
     rng = np.random.default_rng(5)
     inputs = [rng.standard_normal(s.shape).astype(s.dtype) for s in model.inputs]
     for actual, right in zip(execute(program, inputs), onnxruntime_outputs(source, inputs), strict=True):

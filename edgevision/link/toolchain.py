@@ -82,7 +82,9 @@ def link_library(
         libraries = android.link_against(scratch) if target.os == "android" else _LIBC
         arguments: list[str | Path] = [
             *("cc", "-target", target.zig_target, *_COMPILE, *_atomics(target), *_LIBRARY),
-            *(f"-Wl,-soname,{soname}", f"-Wl,-z,max-page-size={target.page_bytes}", f"-Wl,--version-script={exports}"),
+            # Names of files may have commas, at which -Wl would part them.
+            *("-Xlinker", "-soname", "-Xlinker", soname, "-Xlinker", f"--version-script={exports}"),
+            f"-Wl,-z,max-page-size={target.page_bytes}",
             *(f"-I{folder}" for folder in include),
             *sources,
             *_division(target),

@@ -24,6 +24,7 @@ from edgevision.schedule import (
     pitch,
     product,
     rows,
+    strips,
     transpose,
     views,
     winograd,
@@ -143,11 +144,11 @@ def schedule(
     program: Program, target: Target, excluded: frozenset[str] = frozenset(), chosen: Chosen = untuned
 ) -> Program:
     """Every workload scheduled, weights re-laid as the schedules want them (each distinct layout once), scratch
-    appended.
+    appended. Convolutions with much between them go in strips.
 
     ``excluded`` names templates that must not be used (`WINOGRAD`, for instance).
     """
-    program, done = schedules(program, target, excluded, chosen)
+    program, done = strips.join(*schedules(program, target, excluded, chosen), target)
     constants = _Constants(program)
     scratch = 1 + max((v.index for c in program.calls for v in c.args if v.kind == "scratch"), default=-1)
     calls = []

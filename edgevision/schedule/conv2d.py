@@ -8,26 +8,14 @@ this row is contiguous. Data that needs a border is copied into a zeroed scratch
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as T  # noqa: N812
 
 from edgevision.schedule import folded
-from edgevision.schedule.conv2d_choice import (
-    FILL,
-    FOLD,
-    default,
-    filled,
-    flat,
-    folds,
-    full_blocks,
-    pixel_grid,
-    reduction_step,
-    space,
-    takes,
-)
+from edgevision.schedule.conv2d_choice import default, space, takes
+from edgevision.schedule.conv2d_plan import Block, Plan, pack, plan_of
 from edgevision.schedule.geometry import Geometry
 from edgevision.schedule.register_tile import (
     Ahead,
@@ -65,60 +53,8 @@ PARALLEL_WEIGHTS = 50_000
 """Likewise of float32 weights that meet one pixel only: 200 kB take a core some 5 us."""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Consecutive output channels of one group that a tile covers, and where their packed weights start."""
-
-    first: int
-    vectors: tuple[Lanes, ...]
-    weights_at: int
-
-    @property
-    def channels(self) -> int:
-        return sum(v.width for v in self.vectors)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """``rows`` x ``columns`` output pixels, one row of them all if ``flat``; ``full`` blocks of equal size, then
-    ``rest``.
-
-    ``channels`` of a group are computed, filled up with zeros to whole vectors where ``rest`` holds more of them than the
-    group has. A block's weights meet ``sweep`` units of pixels before the next block's turn: tiles if ``flat``, else rows, where 0
-    is one tile. ``unroll`` turns of the reduction's innermost loop are written out.
-    """
-
-    geometry: Geometry
-    flat: bool
-    straight: bool  # flat, and nothing behind the anchor depends on the row
-    rows: int
-    columns: int
-    channels: int
-    tile: int
-    full: int
-    block: Block
-    rest: Block | None
-    step: int  # reduction steps handled together (4: the lane form of NEON)
-    folded: bool  # in one vector
-    sweep: int
-    unroll: int
-
-    @property
-    def units(self) -> int:
-        return self.columns // self.tile if self.flat else self.rows
-
-    @property
-    def reduction(self) -> int:
-        return self.geometry.kh * self.geometry.kw * self.geometry.ci
-
-    @property
-    def prefetches(self) -> bool:
-        """While a block's weights meet all pixels, the next block's are asked for."""
-        return self.sweep >= self.units > 1 and self.full > 1
-
-    @property
-    def group_weights(self) -> int:
-        return self.reduction * self.channels
+Tiles = Callable[[Expr, Block, Expr, Expr, int], None]
+"""Number of a block, the block, a row, the first of its pixels and how many."""
 
 
 def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] | None = None) -> Scheduled | None:
@@ -132,8 +68,8 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
         return None
     straight = ignores_rows(workload, *found)
     parameters = parameters or default(shape, target)
-    plan = _plan(shape, target, parameters, straight=straight)
-    weight_number = next(i for i, p in enumerate(workload.params) if p.same_as(shape.weights))
+    plan = plan_of(shape, target, parameters, straight=straight)
+    weight_number = workload.number_of(shape.weights)
     scratch = (shape_of(shape.padded.buffer),) if shape.padded else ()
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True):
@@ -144,7 +80,7 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
             tail = Tail(workload, *found, places)
             source = tail.place(shape.source)
             if shape.padded:
-                _copy_padded(shape, source, work[0])
+                copy_padded(shape, source, work[0])
                 source = work[0]
             _emit(plan, source, places[weight_number], tail)
         func = builder.get()
@@ -155,40 +91,7 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
     )  # fmt: skip
 
 
-def _plan(g: Geometry, target: Target, parameters: Mapping[str, int], *, straight: bool) -> Plan:
-    rows, columns = pixel_grid(g)
-    width, reduction, vectors = target.vector_bits // 32, g.kh * g.kw * g.ci, parameters["vectors"]
-    fill, steps = parameters["fill"], folds(g, target) if parameters["fill"] == FOLD else 1
-    channels = filled(g, target) if fill == FILL else g.co // g.groups
-    cover = folded.cover(channels, width, steps)
-    block = Block(0, cover[:vectors], 0)
-    # A filled vector belongs to the rest: what of it is stored is then known when the code is made.
-    full = (len(cover) - 1) // vectors if fill == FILL else full_blocks(cover, len(block.vectors))
-    first = full * block.channels
-    left = tuple(replace(v, offset=v.offset - first) for v in cover[full * len(block.vectors) :])
-    return Plan(
-        geometry=g, flat=flat(g), straight=straight, rows=rows, columns=columns, channels=channels,
-        tile=parameters["pixels"], full=full, block=block, rest=Block(first, left, first * reduction) if left else None,
-        step=steps if fill == FOLD else reduction_step(g, target), folded=fill == FOLD, sweep=parameters["sweep"],
-        unroll=parameters["unroll"],
-    )  # fmt: skip
-
-
-def pack(weights: np.ndarray, plan: Plan) -> np.ndarray:
-    """[kh, kw, ci, co] -> the flat order that the kernel streams: group, block of channels, reduction step, channel."""
-    g = plan.geometry
-    groups = weights.reshape(plan.reduction, g.groups, g.co // g.groups).transpose(1, 0, 2)
-    groups = np.pad(groups, ((0, 0), (0, 0), (0, plan.channels - groups.shape[2])))
-    size = plan.block.channels
-    parts = []
-    for one in groups:
-        parts += [one[:, i * size : (i + 1) * size] for i in range(plan.full)]
-        if plan.rest:
-            parts.append(one[:, plan.rest.first :])
-    return np.concatenate([folded.lay(p, plan.step if plan.folded else 1) for p in parts])
-
-
-def _copy_padded(g: Geometry, source: Buffer, target: Buffer) -> None:
+def copy_padded(g: Geometry, source: Buffer, target: Buffer) -> None:
     """Write the data and its zero border, row by row."""
     n, h, w, c = shape_of(target)
     stage = g.padded
@@ -206,28 +109,51 @@ def _copy_padded(g: Geometry, source: Buffer, target: Buffer) -> None:
 
 
 def _emit(plan: Plan, data: Buffer, weights: Buffer, tail: Tail) -> None:
+    threads = _keeps_busy(plan) and (plan.geometry.groups == 1 or plan.rows * plan.columns > plan.tile)
+    loop(plan.geometry.groups, lambda which: _walk(plan, _tiles(plan, data, weights, tail, which), threads=threads))
+
+
+def _tiles(plan: Plan, data: Buffer, weights: Buffer, tail: Tail, which: Expr) -> Tiles:
+    """What computes a tile of group ``which``."""
     g = plan.geometry
-    threads = _keeps_busy(plan)
 
-    def group(which: Expr) -> None:
-        def tiles(block_number: Expr, block: Block, row: Expr, first: Expr, pixels: int) -> None:
-            at = which * plan.group_weights + block.weights_at + block_number * (plan.reduction * block.channels)
-            channel = which * (g.co // g.groups) + block.first + block_number * block.channels
-            used = min(block.channels, g.co // g.groups - block.first)
-            _tile(plan, data, weights, tail, block.vectors, which, row, first, pixels, at, channel, used)
+    def tile(block_number: Expr, block: Block, row: Expr, first: Expr, pixels: int) -> None:
+        at = which * plan.group_weights + block.weights_at + block_number * (plan.reduction * block.channels)
+        channel = which * (g.co // g.groups) + block.first + block_number * block.channels
+        used = min(block.channels, g.co // g.groups - block.first)
+        _tile(plan, data, weights, tail, block.vectors, which, row, first, pixels, at, channel, used)
 
-        _walk(plan, tiles, threads=threads and (g.groups == 1 or plan.rows * plan.columns > plan.tile))
+    return tile
 
-    loop(g.groups, group)
+
+def emit_rows(plan: Plan, data: Buffer, weights: Buffer, tail: Tail, n: Expr, first: Expr, count: Expr) -> None:
+    """Output rows [first, first + count) of image ``n``, of one group, on one thread. A block of channels goes through all of them
+    before the next one's turn, where that reads less than all blocks for each row."""
+    g, tile = plan.geometry, _tiles(plan, data, weights, tail, T.int64(0))
+
+    def blocks(visit: Callable[[Expr, Block], None]) -> None:
+        loop(plan.full, lambda b: visit(b, plan.block))
+        if plan.rest:
+            visit(T.int64(0), plan.rest)
+
+    def row(i: Expr, b: Expr, block: Block) -> None:
+        _columns(plan, lambda column, pixels: tile(b, block, n * g.ho + first + i, column, pixels))
+
+    def all_rows(b: Expr, block: Block) -> None:
+        with serial(count) as i:
+            row(i, b, block)
+
+    if plan.group_weights > (plan.full + bool(plan.rest)) * g.w * g.ci:
+        blocks(all_rows)
+        return
+    with serial(count) as i:
+        blocks(lambda b, block: row(i, b, block))
 
 
 def _keeps_busy(plan: Plan) -> bool:
     """Whether there is work for two threads: multiplications, or weights that each is used once and read from afar."""
     once = plan.rows * plan.columns == 1
     return plan.geometry.macs > (PARALLEL_WEIGHTS if once else PARALLEL_MACS)
-
-
-Tiles = Callable[[Expr, Block, Expr, Expr, int], None]
 
 
 def _walk(plan: Plan, tiles: Tiles, *, threads: bool) -> None:

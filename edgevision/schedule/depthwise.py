@@ -59,6 +59,9 @@ SMALL_ROWS, SMALL_STRIP, STAY_BYTES = 14, 8, 48 << 10
 with all their channels. Modelled with caches: 7x7x960 takes 0.60 of the cycles, with 5x5 taps 0.76, 14x14x672 0.90, with 5x5 taps
 and stride 2 0.75; 14x14x240, three rows of which take 39 KiB, would take 1.03, 28x28x192 1.12."""
 
+Visit = Callable[[Expr, Expr, int], None]
+"""The first channel of a vector, where its weights are, how many channels."""
+
 UNROLLED_COLUMNS = 7
 """Kernels up to this wide are unrolled along x; wider ones would only make the code long."""
 
@@ -89,12 +92,12 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
     """None where the workload is not a float32 depthwise convolution with one output a channel and an elementwise
     tail. ``parameters``: one of `space`; without, the default."""
     found = elementwise_tail(workload)
-    shape = _takes(workload)
+    shape = takes(workload)
     if found is None or shape is None:
         return None
     parameters = parameters or default(shape, target)
-    plan = _plan(shape, parameters)
-    number = next(i for i, p in enumerate(workload.params) if p.same_as(shape.weights))
+    plan = plan_of(shape, parameters)
+    number = workload.number_of(shape.weights)
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True):
             T.func_name("kernel")
@@ -111,7 +114,7 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
 
 def space(workload: Workload, target: Target) -> tuple[dict[str, int], ...]:
     """What can be chosen: `Plan`'s ``tile``, ``strip`` and ``width``."""
-    g = _takes(workload)
+    g = takes(workload)
     if g is None:
         return ()
     weights = g.kw if g.kw <= UNROLLED_COLUMNS else 1
@@ -142,7 +145,7 @@ def _short_strip(g: Geometry) -> int:
     return 0 if stay or g.h > SMALL_ROWS else min(SMALL_STRIP, g.ho)
 
 
-def _takes(workload: Workload) -> Geometry | None:
+def takes(workload: Workload) -> Geometry | None:
     found = elementwise_tail(workload)
     g = geometry(workload, found[0]) if found else None
     takes = g is not None and g.depthwise and dtype_of(g.source) == "float32"
@@ -162,7 +165,7 @@ def _inner_columns(g: Geometry) -> tuple[int, int]:
     return low, max(low, min(g.wo, (g.w - 1 - (g.kw - 1) * g.dilations[1] + left) // stride + 1))
 
 
-def _plan(g: Geometry, parameters: Mapping[str, int]) -> Plan:
+def plan_of(g: Geometry, parameters: Mapping[str, int]) -> Plan:
     low, high = _inner_columns(g)
     cover = lanes(g.co, parameters["width"])
     whole = sum(1 for v in cover if v.width == cover[0].width)
@@ -184,17 +187,9 @@ def _emit(plan: Plan, data: Buffer, weights: Buffer, tail: Tail) -> None:
     g = plan.geometry
     rows, threads = g.n * g.ho, g.macs > PARALLEL_MACS // 4
 
-    def vectors(visit: Visit) -> None:
-        loop(plan.full, lambda v: visit(v * plan.width, v * (plan.taps * plan.width), plan.width))
-        for v in plan.rest:
-            visit(T.int64(v.offset), T.int64(v.offset * plan.taps), v.width)
-
     def row(r: Expr, channels: Callable[[Visit], None]) -> None:
         n, y = split_index(r, (g.n, g.ho))
-        start = T.Bind(y * g.strides[0] - g.pads[0])
-        first = T.Bind(_first_tap(start, g.dilations[0]))
-        last = T.Bind(_last_tap(start, g.h, g.kh, g.dilations[0]))
-        _columns(plan, data, weights, tail, _Rows(n=n, y=y, start=start, first=first, last=last), channels)
+        _row(plan, data, weights, tail, n, y, channels)
 
     def strip(number: Expr, channel: Expr, at: Expr, width: int) -> None:
         first = number * plan.strip
@@ -206,13 +201,44 @@ def _emit(plan: Plan, data: Buffer, weights: Buffer, tail: Tail) -> None:
         strip(i // plan.full, v * plan.width, v * (plan.taps * plan.width), plan.width)
 
     if not plan.strip:
-        loop(rows, lambda r: row(r, vectors), threads=threads)
+        loop(rows, lambda r: row(r, partial(_vectors, plan)), threads=threads)
         return
     strips = -(-rows // plan.strip)
     loop(strips * plan.full, vector, threads=threads)
     for rest in plan.rest:
         channel, at, width = T.int64(rest.offset), T.int64(rest.offset * plan.taps), rest.width
         loop(strips, partial(strip, channel=channel, at=at, width=width), threads=threads)
+
+
+def emit_rows(plan: Plan, data: Buffer, weights: Buffer, tail: Tail, n: Expr, first: Expr, count: Expr) -> None:
+    """Output rows [first, first + count) of image ``n``, on one thread. A vector of channels goes through all before the next one's
+    turn, unless the plan has no strips."""
+
+    def all_rows(channels: Callable[[Visit], None]) -> None:
+        with serial(count) as i:
+            _row(plan, data, weights, tail, n, first + i, channels)
+
+    if not plan.strip:
+        all_rows(partial(_vectors, plan))
+        return
+    _vectors(plan, lambda channel, at, width: all_rows(lambda visit: visit(channel, at, width)))
+
+
+def _vectors(plan: Plan, visit: Visit) -> None:
+    """Each vector of channels: the first one, where its weights are, how many."""
+    loop(plan.full, lambda v: visit(v * plan.width, v * (plan.taps * plan.width), plan.width))
+    for v in plan.rest:
+        visit(T.int64(v.offset), T.int64(v.offset * plan.taps), v.width)
+
+
+def _row(
+    plan: Plan, data: Buffer, weights: Buffer, tail: Tail, n: Expr, y: Expr, channels: Callable[[Visit], None]
+) -> None:  # fmt: skip
+    g = plan.geometry
+    start = T.Bind(y * g.strides[0] - g.pads[0])
+    first = T.Bind(_first_tap(start, g.dilations[0]))
+    last = T.Bind(_last_tap(start, g.h, g.kh, g.dilations[0]))
+    _columns(plan, data, weights, tail, _Rows(n=n, y=y, start=start, first=first, last=last), channels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,9 +260,6 @@ def _first_tap(start: Expr, dilation: int) -> Expr:
 def _last_tap(start: Expr, extent: int, taps: int, dilation: int) -> Expr:
     """One past the largest k < taps with start + k * dilation < extent."""
     return T.min(T.int64(taps), (extent - start + dilation - 1) // dilation)
-
-
-Visit = Callable[[Expr, Expr, int], None]
 
 
 def _columns(

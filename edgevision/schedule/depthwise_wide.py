@@ -77,7 +77,7 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
         return None
     parameters = parameters or default(g, target)
     plan = _plan(g, target, parameters)
-    number = next(i for i, p in enumerate(workload.params) if p.same_as(g.weights))
+    number = workload.number_of(g.weights)
     copy = (plan.vectors, g.n * g.h, plan.columns, plan.width)
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True):

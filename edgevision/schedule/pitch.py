@@ -39,6 +39,11 @@ def spread(program: Program, templated: Collection[str], depthwise: Collection[s
     return replace(program, calls=calls)
 
 
+def spread_out(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Of float32 rows [..., pixels, channels] that nobody else knows, with the padding that they need."""
+    return _longer(shape) if shape[-1] * ITEMSIZE_BYTES["float32"] % CROWDED_BYTES == 0 else shape
+
+
 def _longer(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape[:-1], shape[-1] + LINE)
 

@@ -58,7 +58,7 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
     if found is None or tail is None or not points:
         return None
     parameters = parameters or _default(found, target)
-    numbers = [next(i for i, p in enumerate(workload.params) if p.same_as(each.source)) for each in (found.a, found.b)]
+    numbers = [workload.number_of(each.source) for each in (found.a, found.b)]
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True):
             T.func_name("kernel")

@@ -102,9 +102,26 @@ class Shifted:
         return (*indices[:-1], indices[-1] + self.first)
 
 
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """Rows of an image of which only the last ``rows``, a power of two, are kept: row y of any image lies where y modulo
+    ``rows`` says, in the part [``share``] of a buffer [shares, rows, columns, channels]."""
+
+    buffer: Buffer
+    share: Expr
+    rows: int
+
+    def __getitem__(self, indices: tuple[Expr, ...]) -> Expr:
+        return self.buffer[self.at(indices)]
+
+    def at(self, indices: Sequence[Expr]) -> tuple[Expr, ...]:
+        _, y, x, channel = indices
+        return self.share, T.bitwise_and(y, T.int64(self.rows - 1)), x, channel
+
+
 def load(buffer: Buffer, indices: Sequence[Expr], width: int) -> Expr:
     """``width`` elements along the last axis."""
-    if isinstance(buffer, Shifted):
+    if isinstance(buffer, (Shifted, Ring)):
         return load(buffer.buffer, buffer.at(indices), width)
     if width == 1:
         return buffer[tuple(indices)]
@@ -112,7 +129,7 @@ def load(buffer: Buffer, indices: Sequence[Expr], width: int) -> Expr:
 
 
 def store(buffer: Buffer, indices: Sequence[Expr], value: Expr, width: int) -> None:
-    if isinstance(buffer, Shifted):
+    if isinstance(buffer, (Shifted, Ring)):
         buffer, indices = buffer.buffer, buffer.at(indices)
     last = T.ramp(indices[-1], 1, width) if width > 1 else indices[-1]
     T.buffer_store(buffer, value, [*indices[:-1], last])

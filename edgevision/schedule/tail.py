@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,14 +113,19 @@ def _same_place(indices: Sequence[Expr], axes: Sequence[Any], shape: Sequence[in
     return all(n == 1 or i.same_as(a) for i, a, n in zip(indices, axes, shape, strict=True))
 
 
-def parameters(workload: Workload, replaced: dict[int, tuple[int, ...]]) -> tuple[Buffer, ...]:
-    """Declare the workload's parameters in the function being built; ``replaced`` gives a parameter another shape
-    (re-laid weights), a view has the shape of the tensor that it is part of."""
-    places = []
+def parameters(
+    workload: Workload, replaced: dict[int, tuple[int, ...]], prefix: str = "p", without: Collection[int] = ()
+) -> tuple[Buffer, ...]:
+    """Declare the workload's parameters in the function being built; ``replaced`` gives a parameter another shape (re-laid
+    weights), a view has the shape of the tensor that it is part of. None in the place of those ``without``."""
+    places: list[Buffer] = []
     for i, p in enumerate(workload.params):
+        if i in without:
+            places.append(None)
+            continue
         shape = replaced.get(i, shape_of(p))
         if i in workload.views:
             shape = (*shape[:-1], workload.views[i][1])
-        buffer = T.arg(f"p{i}", T.buffer(shape, dtype_of(p), layout=None))
+        buffer = T.arg(f"{prefix}{i}", T.buffer(shape, dtype_of(p), layout=None))
         places.append(Shifted(buffer, workload.views[i][0]) if i in workload.views else buffer)
     return tuple(places)

@@ -136,7 +136,7 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
             return None
         parameters = default(shape, target, outputs)
     plan = _plan(shape, target, parameters)
-    number = next(i for i, p in enumerate(workload.params) if p.same_as(shape.weights))
+    number = workload.number_of(shape.weights)
     scratch = (plan.padded, (plan.points * plan.tiles * plan.padded[-1],))
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True):

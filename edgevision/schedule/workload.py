@@ -49,6 +49,10 @@ class Workload:
         found = [s for s in self.stages if ANCHOR in s.annotations]
         return found[0] if len(found) == 1 else None
 
+    def number_of(self, buffer: Buffer) -> int:
+        """Which parameter it is."""
+        return next(i for i, p in enumerate(self.params) if p.same_as(buffer))
+
     def producer(self, buffer: Buffer) -> Stage | None:
         return next((s for s in self.stages if s.buffer.same_as(buffer)), None)
 

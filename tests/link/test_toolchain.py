@@ -49,8 +49,13 @@ def test_a_library_runs_here(libraries, command, name):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_same_input_gives_the_same_bytes_wherever_it_lies(libraries, tmp_path, name):
-    again = link(name, tmp_path / "somewhere" / "else")
+    again = link(name, tmp_path / "some, where" / "else")
     assert again.read_bytes() == libraries(name).read_bytes()
+
+
+def test_a_name_may_have_a_comma(tmp_path):
+    with link_source("native", tmp_path, f"{ENTRY} {{ return 1; }}", soname="a,b.so").open("rb") as file:
+        assert [tag.soname for tag in ELFFile(file).get_section_by_name(".dynamic").iter_tags("DT_SONAME")] == ["a,b.so"]
 
 
 def test_other_weights_give_other_bytes(libraries, tmp_path):

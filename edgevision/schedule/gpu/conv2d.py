@@ -133,7 +133,7 @@ def schedule(workload: Workload, target: Target, prologue: Prologue | None = Non
     if found is None or g is None or not takes(g):
         return None
     plan = choose(g, target, straight=ignores_rows(workload, *found), prologue=prologue)
-    number = next(i for i, p in enumerate(workload.params) if p.same_as(g.weights))
+    number = workload.number_of(g.weights)
     count = len(workload.params)
 
     def body() -> None:

@@ -77,7 +77,7 @@ def schedule(workload: Workload, target: Target) -> DeviceSchedule | None:
     if found is None or g is None or not takes(g):
         return None
     plan = choose(g, target)
-    number = next(i for i, p in enumerate(workload.params) if p.same_as(g.weights))
+    number = workload.number_of(g.weights)
     over = k.grid(plan.items, target.work_group)
 
     def body() -> None:

@@ -152,7 +152,7 @@ def _absorbed(
     g = geometry(workload, found[0]) if workload is not None and found is not None else None
     if workload is None or g is None or not conv2d.takes(g):
         return None
-    number = next(i for i, p in enumerate(workload.params) if p.same_as(g.source))
+    number = workload.number_of(g.source)
     shape = shape_of(g.source)
     seen = (work, None) if shape_of(work.params[-1]) == shape else _chosen(work, shape)
     if seen is None or _where(reader, result) != number:

@@ -1,0 +1,126 @@
+"""Convolutions in strips: the same results as one after another, for any geometry and any number of threads, rings instead of
+whole tensors, and what must stay apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgevision.link import memory_plan
+from edgevision.program import Program
+from edgevision.schedule import conv2d
+from edgevision.target import Target
+from tests import executor
+from tests.ingest.nets import network, random
+
+SMALL = replace(executor.native(), l2_bytes=16 << 10, cores=3)
+"""16 columns of 24 channels: half of it is 5 rows, a ring of two fits."""
+
+RESIDUAL = """(float[1,6,40,16] x) => (float[1,5,40,16] y) {
+    p = Conv (x, w1)
+    a = Relu (p)
+    q = Conv <group=12, pads=[1,1,1,1]> (a, w2)
+    b = Relu (q)
+    y = Conv (b, w3)
+}"""
+WEIGHTS = {"w1": random(12, 6, 1, 1), "w2": random(12, 1, 3, 3, seed=1), "w3": random(5, 12, 1, 1, seed=2)}
+
+
+@pytest.fixture(autouse=True)
+def threads_share_small_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conv2d, "PARALLEL_MACS", 0)
+
+
+def lengths(program: Program) -> list[int]:
+    """How many convolutions each function in strips holds."""
+    return [sum(op in ("conv", "depthwise") for op in c.step.ops) for c in program.calls if c.function.startswith("strips")]
+
+
+def checked(body: str, target: Target = SMALL, **weights: np.ndarray) -> list[int]:
+    used = {name: w for name, w in (WEIGHTS | weights).items() if f"{name})" in body}
+    return lengths(executor.checked(network(body, **used), target))
+
+
+def test_an_inverted_residual_is_one_function() -> None:
+    assert checked(RESIDUAL) == [3]
+
+
+def test_its_input_may_be_added_at_the_end() -> None:
+    body = RESIDUAL.replace("float[1,5,", "float[1,6,").replace("y = Conv (b, w3)", "c = Conv (b, w4) y = Add (c, x)")
+    assert checked(body, w4=random(6, 12, 1, 1)) == [3]
+
+
+def test_what_is_added_in_between_may_come_from_outside() -> None:
+    body = RESIDUAL.replace("x) =>", "x, float[1,12,40,16] z) =>").replace("b = Relu (q)", "c = Add (q, z) b = Relu (c)")
+    assert checked(body) == [3]
+
+
+def test_rings_take_the_place_of_tensors() -> None:
+    def arena(target: Target) -> int:
+        program = executor.compiled(network(RESIDUAL, **WEIGHTS), for_target=target)[1]
+        return memory_plan.plan(memory_plan.lifetimes(program)).arena_bytes
+
+    image = 4 * 40 * 16
+    assert arena(replace(SMALL, cores=1)) <= image * (8 + 8) + 8 * 1024 < image * (12 + 12) <= arena(executor.native())
+
+
+@pytest.mark.parametrize("cores", [1, 2, 5, 64])
+def test_threads_change_no_bit(cores: int) -> None:
+    x = random(1, 6, 40, 16, seed=7)
+    (alone,) = executor.run(network(RESIDUAL, **WEIGHTS), [x])
+    program = executor.compiled(network(RESIDUAL, **WEIGHTS), for_target=replace(SMALL, cores=cores))[1]
+    assert lengths(program) == [3]
+    assert np.array_equal(executor.execute(program, [x])[0], alone)
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> tuple[str, dict[str, np.ndarray]]:
+    """Two to four convolutions, depthwise or of one tap but the first, which may be any."""
+    n, h, w, channels = draw(st.integers(1, 2)), draw(st.integers(9, 30)), draw(st.integers(8, 12)), draw(st.integers(1, 20))
+    shape, weights, lines, last = f"{n},{channels},{h},{w}", {}, [], "x"
+    for i in range(draw(st.integers(2, 4))):
+        depthwise, any_kernel = draw(st.booleans()), i == 0
+        outputs = channels if depthwise else draw(st.integers(1, 24))
+        most = 3 if depthwise or any_kernel else 1
+        kernel, strides = [draw(st.integers(1, most)) for _ in range(2)], [draw(st.integers(1, 2)) for _ in range(2)]
+        pads = [draw(st.integers(0, most - 1)) for _ in range(4)]
+        group = channels if depthwise else 1
+        weights[f"w{i}"] = random(outputs, channels // group, *kernel, seed=i) / np.float32(np.sqrt(channels // group * kernel[0]))
+        lines.append(f"c{i} = Conv <group={group}, pads={pads}, strides={strides}> ({last}, w{i}) r{i} = Relu (c{i})")
+        last, channels = f"r{i}", outputs
+    body = f"(float[{shape}] x) => (float[a,b,c,d] y) {{ {' '.join(lines)} y = Neg ({last}) }}"
+    return body, weights
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(chains(), st.sampled_from([1, 2, 7]), st.sampled_from([2 << 10, 8 << 10, 32 << 10]))
+def test_any_chain_computes_what_its_parts_do(chain: tuple[str, dict[str, np.ndarray]], cores: int, l2_bytes: int) -> None:
+    body, weights = chain
+    executor.checked(network(body, **weights), replace(SMALL, cores=cores, l2_bytes=l2_bytes))
+
+
+def test_one_may_add_what_it_convolves() -> None:
+    """The row that is added is among those that the kernel reaches."""
+    twice = RESIDUAL.replace("q = Conv <group=12, pads=[1,1,1,1]>", "s = Conv <group=12, pads=[2,0,0,2]>")
+    assert checked(twice.replace("b = Relu (q)", "q = Add (s, a) b = Relu (q)")) == [3]
+
+
+NEAR_MISSES = {
+    "read by two": (RESIDUAL.replace("y = Conv (b, w3)", "c = Conv (b, w5) d = Add (c, a) y = Conv (d, w3)"),
+                    {"w5": random(12, 12, 1, 1)}, [3]),
+    "it leaves the network": (RESIDUAL.replace("y) {", "y, float[1,12,40,16] a) {", 1), {}, [2]),
+    "small enough for the L2": (RESIDUAL.replace("40,16]", "5,8]"), {}, []),
+    "a convolution with a border reads it": (RESIDUAL.replace("group=12, ", ""), {"w2": random(12, 12, 3, 3, seed=1)}, [2]),
+    "in groups": (RESIDUAL.replace("y = Conv (b, w3)", "y = Conv <group=2> (b, w6)").replace("float[1,5,", "float[1,4,"),
+                  {"w6": random(4, 6, 1, 1)}, [2]),
+    "another operator between": (RESIDUAL.replace("b = Relu (q)", "b = MaxPool <kernel_shape=[3,3], pads=[1,1,1,1]> (q)"), {}, [2]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "weights", "expected"), NEAR_MISSES.values(), ids=NEAR_MISSES)
+def test_a_near_miss_stays_apart(body: str, weights: dict[str, np.ndarray], expected: list[int]) -> None:
+    assert checked(body, **weights) == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgevision import tvm_without_torch as tvm_without_torch  # isort: skip  # before TVM is imported
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ BUILD_OPTIONS = {
 }
 
 
+@cache
 def llvm_target(target: Target) -> tvm.target.Target:
     """What TVM calls the target."""
     return tvm.target.Target(target.llvm)

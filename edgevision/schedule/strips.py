@@ -32,10 +32,8 @@ from edgevision.tensor import ITEMSIZE_BYTES
 
 NAME = "strips"
 
-FAR = 1.0
-"""What is at least this share of an L2 is not worth writing as a whole."""
 RINGS = 0.75
-"""The share of an L2 that the rings of one thread may take."""
+"""The share of an L2 that the rings of one thread may take. Half or all of it are as fast, a fourth costs 1 % (MobileNetV2)."""
 MOST_ROWS = 14
 """Of a strip."""
 
@@ -68,7 +66,8 @@ class _Link:
         return (self.geometry.kh - 1) * self.geometry.dilations[0] + 1
 
     def needs(self, rows: int) -> int:
-        """Consecutive rows of the source for as many of the result."""
+        """Consecutive rows of the source for as many of the result. Rows that a stride passes over may be made of what is gone:
+        nobody reads them."""
         return (rows - 1) * self.geometry.strides[0] + self.reach
 
     def first(self, row: Expr) -> Expr:
@@ -83,16 +82,19 @@ class _Link:
 
 
 def join(program: Program, scheduled: Mapping[str, Scheduled], target: Target) -> tuple[Program, dict[str, Scheduled]]:
-    """The program with each chain as one call, in the place of its last one, and the schedules with theirs."""
+    """The program with each chain as one call, in the place of its last one, and the schedules of what it calls."""
     done, calls = dict(scheduled), list(program.calls)
+    names: dict[tuple[str, ...], str] = {}
     for chain in _chains(program, scheduled, target):
-        rows = _rows(chain, target)
-        name = f"{NAME}{len(done)}_{chain[0].call.function}"
-        done[name] = _build(chain, rows, target)
+        functions = tuple(link.call.function for link in chain)
+        name = names.setdefault(functions, f"{NAME}{len(names)}_{functions[0]}")
+        if name not in done:
+            done[name] = _build(chain, _rows(chain, target), target)
         last = calls.index(chain[-1].call)
         calls[last] = _joined(chain, name)
         calls = [c for c in calls if all(c is not each.call for each in chain[:-1])]
-    return replace(program, calls=tuple(calls)), done
+    called = {call.function for call in calls}
+    return replace(program, calls=tuple(calls)), {name: plan for name, plan in done.items() if name in called}
 
 
 def _chains(program: Program, scheduled: Mapping[str, Scheduled], target: Target) -> list[list[_Link]]:
@@ -135,7 +137,7 @@ def _follows(before: _Link, link: _Link, users: Mapping[Place, Sequence[Call]], 
     by_rows = g.padded is None or g.depthwise
     if value != made or value.kind != "scratch" or not whole or not by_rows:
         return False
-    return len(users[value.place]) == 2 and _nbytes(value) > FAR * target.l2_bytes
+    return len(users[value.place]) == 2 and _nbytes(value) > target.l2_bytes
 
 
 def _nbytes(value: Value) -> int:

@@ -16,6 +16,8 @@ from edgevision.tune.request import Built
 from edgevision.tuning_log import Outcome
 
 SCREEN_S, SCREEN_BLOCKS = 0.02, (4, 16)
+DOUBT_S, DOUBT_BLOCKS = 0.06, (8, 20)
+"""Between the two: most candidates that are about as fast as the best do not look faster any more."""
 CONFIRM_S, CONFIRM_BLOCKS = 0.25, (16, 80)
 HOPELESS = 1.03
 """A ratio of a first few blocks above which more of them are not taken."""
@@ -50,6 +52,10 @@ class Trial:
         return blocks(self.default_s + self.cooling_s, SCREEN_S, SCREEN_BLOCKS)
 
     @property
+    def doubt_blocks(self) -> int:
+        return blocks(self.default_s + self.cooling_s, DOUBT_S, DOUBT_BLOCKS)
+
+    @property
     def confirm_blocks(self) -> int:
         return blocks(self.default_s + self.cooling_s, CONFIRM_S, CONFIRM_BLOCKS)
 
@@ -76,6 +82,9 @@ class Verdict:
     high: float | None = None
     us: float | None = None
     detail: str = ""
+
+    def at_most(self, ratio: float) -> bool:
+        return self.ratio is None or self.ratio <= ratio
 
 
 class Bench(Protocol):
@@ -113,7 +122,9 @@ def judge(device: Device, trial: Trial, reference: Sequence[Array]) -> Verdict:
         if wrong is not None:
             return wrong
         found = timed(device.compare(trial.screen_blocks, limit_s))
-        if found.ratio is None or found.ratio <= trial.hopeless:
+        if candidate != trial.default and found.at_most(HOPELESS):
+            found = timed(device.compare(trial.doubt_blocks, limit_s))
+        if candidate == trial.default or found.at_most(BETTER):
             found = timed(device.compare(trial.confirm_blocks, limit_s), decisive=True)
     except ChildCrashedError as error:
         return Verdict(outcome="crashed", detail=error.reason)

@@ -130,7 +130,7 @@ def test_a_log_from_a_device_is_like_one_from_here(desk: Desk, command: Command,
 @needs_adb
 def test_a_device_that_dies_half_way_costs_its_batch(desk: Desk) -> None:
     assert desk.server is not None
-    words = ["--label", "far", "--trials", "60", "--tuning-logs", "logs", "--json"]
+    words = ["--label", "far", "--trials", "240", "--tuning-logs", "logs", "--json"]
     process = subprocess.Popen([*TUNE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert wait_for(lambda: any(record.device.startswith("board") for record in so_far(desk, "logs")), 200)
     desk.server.process.kill()
@@ -140,7 +140,7 @@ def test_a_device_that_dies_half_way_costs_its_batch(desk: Desk) -> None:
     board, phone = fits(json.loads(out))["devices"]
     assert "board" in board["lost"] and phone["lost"] is None and board["measurements"] > 0
     assert "others take its work" in err and "given up; others go on" in err
-    check_log(desk.records("logs"), 60)
+    check_log(desk.records("logs"), 240)
 
 
 @pytest.mark.large

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgevision.errors import DeviceError
-from edgevision.tune.search import PLATEAU_TRIALS, neighbours, start
+from edgevision.tune.search import PATIENCE, PLATEAU_TRIALS, neighbours, start
 from edgevision.tune.state import Budget
 from edgevision.tuning_log import Choice, append, read, tuned
 from tests.tune.fakes import FakeBench, bowl, session, space, task
@@ -33,6 +33,18 @@ def test_no_choice_is_tried_twice_and_the_whole_space_at_most(tmp_path: Path) ->
     bench = FakeBench(cost=lambda _: 100.0)
     session(tmp_path, bench).run([task(choices=space(3, 3))], (), UNBOUNDED)
     assert len(bench.built) == len(set(bench.built)) == 9
+
+
+def test_a_template_that_is_never_near_the_best_is_drawn_no_more(tmp_path: Path) -> None:
+    other = tuple(Choice.of("depthwise", {"pixels": i, "sweep": i}) for i in range(200))
+    bench = FakeBench(cost=lambda choice: bowl(choice) if choice.template == "conv2d" else 500.0)
+    state = session(tmp_path, bench).run([task(choices=(*space(10, 12), *other))], (), UNBOUNDED)
+    assert state.tasks[0].best == BEST
+    drawn = sum(choice.template == "depthwise" for choice in bench.built)
+    assert PATIENCE <= drawn <= PATIENCE + 4, "some are compiled while the last of them are measured"
+    near = FakeBench(cost=lambda choice: bowl(choice) if choice.template == "conv2d" else 150.0)
+    session(tmp_path, near).run([task("b", choices=(*space(10, 12), *other))], (), UNBOUNDED)
+    assert sum(choice.template == "depthwise" for choice in near.built) > PATIENCE + 4
 
 
 def test_a_plateau_ends_a_task(tmp_path: Path) -> None:

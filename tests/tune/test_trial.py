@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -30,6 +30,7 @@ class FakeDevice:
     failure: Exception | None = None
     fails_at: str = "results"
     held: str = ""
+    blocks: list[int] = field(default_factory=list)
 
     def hold(self, incumbent: Built, limit_s: float) -> None:
         self.held = incumbent.library
@@ -42,6 +43,7 @@ class FakeDevice:
     def compare(self, blocks: int, limit_s: float) -> Samples:
         if self.failure and self.fails_at == "compare":
             raise self.failure
+        self.blocks.append(blocks)
         random = np.random.default_rng(blocks)
         a, b = (1e6 * scale * (1 + self.noise * random.standard_normal(2 * blocks)) for scale in (1.0, self.ratio))
         return Samples(a=tuple(map(int, a)), b=tuple(map(int, b)))
@@ -94,6 +96,19 @@ def test_rounding_is_not_wrong_and_writing_elsewhere_is() -> None:
 @pytest.mark.parametrize(("ratio", "better"), [(0.5, True), (0.97, True), (0.999, False), (1.0, False), (1.5, False)])
 def test_only_what_is_faster_beyond_doubt_is_better(ratio: float, better: bool) -> None:
     assert outcome(FakeDevice(ratio=ratio)) == ("right", better)
+
+
+@pytest.mark.parametrize(("ratio", "stages"), [(0.97, 3), (0.99, 3), (1.0, 2), (1.02, 2), (1.2, 1)])
+def test_what_is_no_faster_is_given_up_early(ratio: float, stages: int) -> None:
+    device = FakeDevice(ratio=ratio, noise=0.003)
+    outcome(device)
+    assert device.blocks == [TRIAL.screen_blocks, TRIAL.doubt_blocks, TRIAL.confirm_blocks][:stages]
+
+
+def test_the_default_is_measured_in_full() -> None:
+    device = FakeDevice(ratio=1.2)
+    judge(device, replace(TRIAL, candidate=DEFAULT), (RIGHT,))
+    assert device.blocks[-1] == TRIAL.confirm_blocks
 
 
 def test_noise_alone_does_not_win() -> None:

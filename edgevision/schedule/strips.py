@@ -133,9 +133,8 @@ def _follows(before: _Link, link: _Link, users: Mapping[Place, Sequence[Call]], 
     """Whether ``link`` alone reads all that ``before`` makes, row by row, and it is too much for the L2."""
     value, g = link.call.args[link.source], link.geometry
     made = before.call.args[before.result]
-    whole = value.first is None or value.padding > 0
     by_rows = g.padded is None or g.depthwise
-    if value != made or value.kind != "scratch" or not whole or not by_rows:
+    if value != made or value.kind != "scratch" or not by_rows:
         return False
     return len(users[value.place]) == 2 and _nbytes(value) > target.l2_bytes
 

@@ -68,6 +68,12 @@ def test_rings_take_the_place_of_tensors() -> None:
     assert arena(replace(SMALL, cores=1)) <= image * (8 + 8) + 8 * 1024 < image * (12 + 12) <= arena(executor.native())
 
 
+def test_a_chain_whose_rings_do_not_fit_is_cut() -> None:
+    """Four rows of 12 channels and one more are too much for three kilobytes, four are not."""
+    assert checked(RESIDUAL, replace(SMALL, l2_bytes=4 << 10)) == [2]
+    assert checked(RESIDUAL, replace(SMALL, l2_bytes=512)) == []
+
+
 def test_the_same_chain_twice_is_one_function() -> None:
     body = """(float[1,6,40,16] x) => (float[1,6,40,16] y) {
         p = Conv (x, w1) q = Conv <group=12, pads=[1,1,1,1]> (p, w2) r = Conv (q, w4) s = Add (r, x)
@@ -139,6 +145,10 @@ NEAR_MISSES = {
     "read by two": (RESIDUAL.replace("y = Conv (b, w3)", "c = Conv (b, w5) d = Add (c, a) y = Conv (d, w3)"),
                     {"w5": random(12, 12, 1, 1)}, [3]),
     "it leaves the network": (RESIDUAL.replace("y) {", "y, float[1,12,40,16] a) {", 1), {}, [2]),
+    "it is an output itself, channels last": (
+        RESIDUAL.replace("y) {", "y, float[1,40,16,12] t) {", 1).replace("y = Conv", "t = Transpose <perm=[0,2,3,1]> (a) y = Conv"),
+        {}, [2],
+    ),
     "small enough for the L2": (RESIDUAL.replace("40,16]", "5,8]"), {}, []),
     "a convolution with a border reads it": (RESIDUAL.replace("group=12, ", ""), {"w2": random(12, 12, 3, 3, seed=1)}, [2]),
     "in groups": (RESIDUAL.replace("y = Conv (b, w3)", "y = Conv <group=2> (b, w6)").replace("float[1,5,", "float[1,4,"),

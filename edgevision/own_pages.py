@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-from _thread import allocate_lock, start_new_thread
 from typing import Any
 
 from edgevision import elf
@@ -64,7 +63,7 @@ def fill(hole: range, source: int, function: Any) -> None:
     if libc.mmap(place, size, _PROT_READ | _PROT_WRITE, _MAP_PRIVATE | _MAP_FIXED | _MAP_ANONYMOUS, -1, 0) != at:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     libc.madvise(place, size, _MADV_HUGEPAGE)  # advice: without huge pages these are small ones
-    _read_in_two(source, memoryview((ctypes.c_char * len(hole)).from_address(at)), hole.start)
+    _read(source, (ctypes.c_char * len(hole)).from_address(at), hole.start)
     libc.mprotect(place, size, _PROT_READ)
 
 
@@ -80,34 +79,8 @@ def _copy(source: int, destination: int, at: int, end: int) -> None:
         at += sent
 
 
-def _read_in_two(source: int, into: memoryview, offset: int) -> None:
-    """By two threads: most of the time the system clears pages, which one core does at 10 GB/s."""
-    middle, failures = len(into) // 2, []
-    done = allocate_lock()
-
-    def second_half() -> None:
-        try:
-            _read(source, into[middle:], offset + middle)
-        except (OSError, EOFError) as error:  # raised below
-            failures.append(error)
-        finally:
-            done.release()
-
-    done.acquire()
-    try:
-        start_new_thread(second_half, ())
-    except RuntimeError:  # no more threads
-        second_half()
-    try:
-        _read(source, into[:middle], offset)
-    finally:
-        done.acquire()  # the caller may unmap the memory then
-    if failures:
-        raise failures[0]
-
-
-def _read(source: int, view: memoryview, offset: int) -> None:
-    done = 0
+def _read(source: int, into: ctypes.Array[ctypes.c_char], offset: int) -> None:
+    view, done = memoryview(into), 0
     while done < len(view):
         got = os.preadv(source, [view[done:]], offset + done)
         if not got:

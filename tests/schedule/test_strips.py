@@ -113,13 +113,15 @@ def test_threads_change_no_bit(cores: int) -> None:
 def chains(draw: st.DrawFn) -> tuple[str, dict[str, np.ndarray]]:
     """Two to four convolutions, depthwise or of one tap but the first, which may be any."""
     n, h, w, channels = draw(st.integers(1, 2)), draw(st.integers(9, 30)), draw(st.integers(8, 12)), draw(st.integers(1, 20))
-    shape, weights, lines, last = f"{n},{channels},{h},{w}", {}, [], "x"
+    shape, weights, lines, last, extents = f"{n},{channels},{h},{w}", {}, [], "x", [h, w]
     for i in range(draw(st.integers(2, 4))):
         depthwise, any_kernel = draw(st.booleans()), i == 0
         outputs = channels if depthwise else draw(st.integers(1, 24))
         most = 3 if depthwise or any_kernel else 1
-        kernel, strides = [draw(st.integers(1, most)) for _ in range(2)], [draw(st.integers(1, 3)) for _ in range(2)]
+        kernel = [draw(st.integers(1, min(most, extent))) for extent in extents]
+        strides = [draw(st.integers(1, 3)) for _ in range(2)]
         pads = [draw(st.integers(0, most - 1)) for _ in range(4)]
+        extents = [(extents[a] + pads[a] + pads[a + 2] - kernel[a]) // strides[a] + 1 for a in range(2)]
         group = channels if depthwise else 1
         weights[f"w{i}"] = random(outputs, channels // group, *kernel, seed=i) / np.float32(np.sqrt(channels // group * kernel[0]))
         lines.append(f"c{i} = Conv <group={group}, pads={pads}, strides={strides}> ({last}, w{i}) r{i} = Relu (c{i})")

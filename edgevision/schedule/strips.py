@@ -10,14 +10,13 @@ into itself, so that nobody waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as T  # noqa: N812
 
-from edgevision.artifact import Step
 from edgevision.program import Call, Place, Program, Value
 from edgevision.schedule import conv2d, conv2d_choice, conv2d_plan, depthwise, pitch, views
 from edgevision.schedule.extremes import as_instructions
@@ -98,16 +97,13 @@ def join(program: Program, scheduled: Mapping[str, Scheduled], target: Target) -
 
 
 def _chains(program: Program, scheduled: Mapping[str, Scheduled], target: Target) -> list[list[_Link]]:
-    users: dict[Place, list[Call]] = {}
-    for call in program.calls:
-        for value in call.args:
-            users.setdefault(value.place, []).append(call)
+    far = _far(program, target)
     chains: list[list[_Link]] = []
     for call in program.calls:
-        link = _link(program, call, scheduled, target)
+        link = _link(program, call, scheduled, target) if any(v.place in far for v in call.args) else None
         if link is None:
             continue
-        before = next((c for c in chains if _follows(c[-1], link, users, target)), None)
+        before = next((c for c in chains if _follows(c[-1], link, far)), None)
         if before:
             before.append(link)
         else:
@@ -129,14 +125,23 @@ def _parts(chain: list[_Link], target: Target) -> list[list[_Link]]:
     return best[-1][1]
 
 
-def _follows(before: _Link, link: _Link, users: Mapping[Place, Sequence[Call]], target: Target) -> bool:
-    """Whether ``link`` alone reads all that ``before`` makes, row by row, and it is too much for the L2."""
-    value, g = link.call.args[link.source], link.geometry
-    made = before.call.args[before.result]
-    by_rows = g.padded is None or g.depthwise
-    if value != made or value.kind != "scratch" or not by_rows:
-        return False
-    return len(users[value.place]) == 2 and _nbytes(value) > target.l2_bytes
+def _far(program: Program, target: Target) -> set[Place]:
+    """What one call makes and one reads, and is too much for the L2."""
+    users: dict[Place, list[Value]] = {}
+    for call in program.calls:
+        for value in call.args:
+            users.setdefault(value.place, []).append(value)
+    return {
+        place for place, found in users.items()
+        if found[0].kind == "scratch" and len(found) == 2 and _nbytes(found[0]) > target.l2_bytes
+    }  # fmt: skip
+
+
+def _follows(before: _Link, link: _Link, far: Collection[Place]) -> bool:
+    """Whether ``link`` reads, row by row, what ``before`` makes."""
+    value = link.call.args[link.source]
+    by_rows = link.geometry.padded is None or link.geometry.depthwise
+    return by_rows and value == before.call.args[before.result] and value.place in far
 
 
 def _nbytes(value: Value) -> int:
@@ -181,26 +186,25 @@ def _conv2d(call: Call, workload: Workload, target: Target) -> _Link | None:
 
 def _rows(chain: Sequence[_Link], target: Target) -> int:
     """Of the last result in a strip: as many as leave the rings in the L2; 0 where one is too much."""
-    fitting = [r for r in range(1, MOST_ROWS + 1) if sum(map(_nbytes, _rings(chain, r, 1))) <= RINGS * target.l2_bytes]
+    fitting = [r for r in range(1, MOST_ROWS + 1) if 4 * sum(map(prod, _rings(chain, r, 1))) <= RINGS * target.l2_bytes]
     return max(fitting, default=0)
 
 
-def _rings(chain: Sequence[_Link], rows: int, shares: int) -> tuple[Value, ...]:
-    """One between each two of a chain, whose last one makes ``rows`` rows a strip."""
-    found: list[Value] = []
+def _rings(chain: Sequence[_Link], rows: int, shares: int) -> list[tuple[int, ...]]:
+    """The shape of each, one between each two of a chain, whose last one makes ``rows`` rows a strip."""
+    found: list[tuple[int, ...]] = []
     for link in reversed(chain[1:]):
         rows = link.needs(rows)
         _, _, columns, channels = shape_of(link.geometry.source)
-        shape = pitch.spread_out((shares, 1 << (rows - 1).bit_length(), columns, channels))
-        found.append(Value(kind="scratch", index=-1, shape=shape, dtype="float32"))
-    return tuple(reversed(found))
+        found.insert(0, pitch.spread_out((shares, 1 << (rows - 1).bit_length(), columns, channels)))
+    return found
 
 
 def _build(chain: Sequence[_Link], rows: int, target: Target) -> Scheduled:
     """Parameters: those of each link but what is kept in rings, then a padded copy of the first one's data, then the rings."""
     last = chain[-1].geometry
     shares = min(target.cores, -(-last.ho // rows)) if sum(link.geometry.macs for link in chain) > conv2d.PARALLEL_MACS else 1
-    shapes = [value.shape for value in _rings(chain, rows, shares)]
+    shapes = _rings(chain, rows, shares)
     padded = chain[0].geometry.padded if not chain[0].geometry.depthwise else None
     copied = [shape_of(padded.buffer)] if padded else []
     with IRBuilder() as builder:
@@ -285,5 +289,4 @@ def _joined(chain: Sequence[_Link], name: str) -> Call:
     args = [v for link in chain for i, v in enumerate(link.call.args) if i not in _inner(chain, link)]
     steps = [link.call.step for link in chain]
     ops, macs = tuple(op for each in steps for op in each.ops), sum(each.macs for each in steps)
-    step = Step(name=name, ops=ops, macs=macs, schedule=steps[-1].schedule)
-    return Call(function=name, args=tuple(args), outputs=1, step=step)
+    return Call(function=name, args=tuple(args), outputs=1, step=replace(steps[-1], name=name, ops=ops, macs=macs))

@@ -23,9 +23,9 @@ NEIGHBOURS, WINNERS = 0.6, 0.2
 """Shares of the proposals: next to the best so far, and what won for other tasks. The rest is drawn, each template as likely."""
 MOST_SEEDS = 4
 PATIENCE, NEAR = 8, 1.1
-"""A template is drawn no more when none of so many results came near the best: its time at most so many times as long. Where a
-template of ours takes a convolution, MetaSchedule's samples had 44 % of the trials, took three times as long to compile, and
-won next to nothing."""
+"""A template is drawn no more when none of so many results came near the best: its time at most so many times as long.
+MetaSchedule's samples had 114 of 257 trials on MobileNetV2, in which templates of ours were better, and took 3.5 times as long to
+compile."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -56,6 +56,12 @@ class Trial:
         return blocks(self.default_s + self.cooling_s, DOUBT_S, DOUBT_BLOCKS)
 
     @property
+    def stages(self) -> tuple[tuple[int, float], ...]:
+        """Before it is confirmed: blocks, and the ratio above which they are enough. The default is always measured in full."""
+        early = ((self.screen_blocks, HOPELESS), (self.doubt_blocks, BETTER))
+        return early if self.candidate != self.default else ()
+
+    @property
     def confirm_blocks(self) -> int:
         return blocks(self.default_s + self.cooling_s, CONFIRM_S, CONFIRM_BLOCKS)
 
@@ -82,9 +88,6 @@ class Verdict:
     high: float | None = None
     us: float | None = None
     detail: str = ""
-
-    def at_most(self, ratio: float) -> bool:
-        return self.ratio is None or self.ratio <= ratio
 
 
 class Bench(Protocol):
@@ -121,11 +124,11 @@ def judge(device: Device, trial: Trial, reference: Sequence[Array]) -> Verdict:
         wrong = fault(guarded=results.guarded, error=difference(results.arrays, reference), tolerance=candidate.tolerance)
         if wrong is not None:
             return wrong
-        found = timed(device.compare(trial.screen_blocks, limit_s))
-        if candidate != trial.default and found.at_most(HOPELESS):
-            found = timed(device.compare(trial.doubt_blocks, limit_s))
-        if candidate == trial.default or found.at_most(BETTER):
-            found = timed(device.compare(trial.confirm_blocks, limit_s), decisive=True)
+        for count, most in trial.stages:
+            found = timed(device.compare(count, limit_s))
+            if found.ratio is not None and found.ratio > most:
+                return found
+        found = timed(device.compare(trial.confirm_blocks, limit_s), decisive=True)
     except ChildCrashedError as error:
         return Verdict(outcome="crashed", detail=error.reason)
     except ChildHungError:

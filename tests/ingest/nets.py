@@ -30,6 +30,22 @@ def random(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
+def inverted_residual(
+    inputs: int, expanded: int, outputs: int, pixels: tuple[int, int]
+) -> tuple[str, dict[str, np.ndarray]]:
+    """1x1, ReLU, 3x3 depthwise, ReLU, 1x1: the text of `network` and its weights w1, w2, w3; tensors x, p, a, q, b, y."""
+    h, w = pixels
+    body = f"""(float[1,{inputs},{h},{w}] x) => (float[1,{outputs},{h},{w}] y) {{
+        p = Conv (x, w1)
+        a = Relu (p)
+        q = Conv <group={expanded}, pads=[1,1,1,1]> (a, w2)
+        b = Relu (q)
+        y = Conv (b, w3)
+    }}"""
+    shapes = {"w1": (expanded, inputs, 1, 1), "w2": (expanded, 1, 3, 3), "w3": (outputs, expanded, 1, 1)}
+    return body, {name: random(*shape, seed=i) for i, (name, shape) in enumerate(shapes.items())}
+
+
 def run(proto: onnx.ModelProto | bytes, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
     """Outputs in onnxruntime, its graph optimisations off."""
     options = ort.SessionOptions()

@@ -12,16 +12,9 @@ from edgevision.schedule.apply import schedule
 from edgevision.schedule.identity import identify
 from edgevision.schedule.tasks import tasks
 from tests import executor
-from tests.ingest.nets import network, random
+from tests.ingest.nets import inverted_residual, network, random
 
-BODY = """(float[1,8,5,4] x) => (float[1,6,5,4] y) {
-    p = Conv (x, w1)
-    a = Relu (p)
-    q = Conv <group=128, pads=[1,1,1,1]> (a, w2)
-    b = Relu (q)
-    y = Conv (b, w3)
-}"""
-WEIGHTS = {"w1": random(128, 8, 1, 1), "w2": random(128, 1, 3, 3, seed=1), "w3": random(6, 128, 1, 1, seed=2)}
+BODY, WEIGHTS = inverted_residual(8, 128, 6, (5, 4))
 
 
 def program(body: str, **weights: np.ndarray) -> Program:

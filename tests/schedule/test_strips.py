@@ -15,19 +15,12 @@ from edgevision.program import Program
 from edgevision.schedule import conv2d
 from edgevision.target import Target
 from tests import executor
-from tests.ingest.nets import network, random
+from tests.ingest.nets import inverted_residual, network, random
 
 SMALL = replace(executor.native(), l2_bytes=16 << 10, cores=3)
-"""16 columns of 24 channels: half of it is 5 rows, a ring of two fits."""
+"""Less than 40 rows of 16 columns and 12 channels; three quarters of it are two rings of eight such rows."""
 
-RESIDUAL = """(float[1,6,40,16] x) => (float[1,5,40,16] y) {
-    p = Conv (x, w1)
-    a = Relu (p)
-    q = Conv <group=12, pads=[1,1,1,1]> (a, w2)
-    b = Relu (q)
-    y = Conv (b, w3)
-}"""
-WEIGHTS = {"w1": random(12, 6, 1, 1), "w2": random(12, 1, 3, 3, seed=1), "w3": random(5, 12, 1, 1, seed=2)}
+RESIDUAL, WEIGHTS = inverted_residual(6, 12, 5, (40, 16))
 
 
 @pytest.fixture(autouse=True)

@@ -74,12 +74,20 @@ def workspace_bytes(program: Program) -> int:
 
 
 def _allocated(statement: Any) -> int:
-    buffers = list(getattr(statement, "alloc_buffers", ()))
-    if isinstance(statement, tirx.AllocBuffer):
-        buffers.append(statement.buffer)
-    inside = [getattr(statement, name, None) for name in ("body", "block", "then_case", "else_case")]
-    inside += list(getattr(statement, "seq", ()))
-    return sum(map(_nbytes, buffers)) + sum(_allocated(s) for s in inside if s is not None)
+    found = _nbytes(statement.buffer) if isinstance(statement, tirx.AllocBuffer) else 0
+    for name in _parts(statement.__class__):
+        part = getattr(statement, name)
+        if name == "alloc_buffers":
+            found += sum(map(_nbytes, part))
+        elif part is not None:
+            found += sum(map(_allocated, part)) if name == "seq" else _allocated(part)
+    return found
+
+
+@cache
+def _parts(kind: type) -> tuple[str, ...]:
+    """Fields of a kind of statement in which memory may be allocated."""
+    return tuple(name for name in ("alloc_buffers", "body", "block", "then_case", "else_case", "seq") if hasattr(kind, name))
 
 
 def _nbytes(buffer: Any) -> int:

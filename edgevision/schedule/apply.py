@@ -3,7 +3,7 @@ generic order of loops."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -94,14 +94,16 @@ def _parsed(func: tirx.PrimFunc, target: Target, seen: Views | None) -> Workload
 
 def realize(
     choice: Choice, func: tirx.PrimFunc, target: Target, excluded: frozenset[str] = frozenset(),
-    seen: Views | None = None,
+    seen: Views | None = None, legal: Container[Choice] | None = None,
 ) -> Scheduled | None:  # fmt: skip
-    """The workload scheduled as ``choice`` says; None where that is not in its space."""
-    if choice.template == metaschedule.NAME:
-        return metaschedule.schedule(func, target, choice) if choice in _sampled(func, target, seen) else None
-    workload = _parsed(func, target, seen)
-    if choice not in _points(workload, func, target, excluded):
+    """The workload scheduled as ``choice`` says; None where that is not in its space. ``legal``: that space, where it is known."""
+    sampled, workload = choice.template == metaschedule.NAME, _parsed(func, target, seen)
+    if legal is None:
+        legal = _sampled(func, target, seen) if sampled else _points(workload, func, target, excluded)
+    if choice not in legal:
         return None
+    if sampled:
+        return metaschedule.schedule(func, target, choice)
     for template in _templates(workload, excluded):
         if choice.template == template.NAME and workload is not None:
             return template.schedule(workload, target, choice.mapping)

@@ -26,6 +26,8 @@ PATIENCE, NEAR = 8, 1.1
 """A template is drawn no more when none of so many results came near the best: its time at most so many times as long.
 MetaSchedule's samples had 114 of 257 trials on MobileNetV2, in which templates of ours were better, and took 3.5 times as long to
 compile."""
+WARY = 1
+"""So patient with one that came near the best in none of `PATIENCE` results for other tasks of the same sort."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,12 +44,16 @@ class Search:
     default_us: float | None = None
     trials: int = 0
     fruitless: int = 0
-    tried: set[Choice] = field(default_factory=set)
     seeds: list[Choice] = field(default_factory=list)
     improved: bool = False
     rate: float = 0.0
     misses: Counter[str] = field(default_factory=Counter)
     near: set[str] = field(default_factory=set)
+    _left: dict[Choice, None] = field(init=False)
+    _neighbours: tuple[Choice, tuple[Choice, ...]] | None = None
+
+    def __post_init__(self) -> None:
+        self._left = dict.fromkeys(self.task.space)
 
     @property
     def network_us(self) -> float:
@@ -57,7 +63,7 @@ class Search:
     @property
     def finished(self) -> bool:
         """Nothing is left, or nothing was found for long."""
-        return len(self.tried) >= len(self.task.space) or self.fruitless >= PLATEAU_TRIALS
+        return not self._left or self.fruitless >= PLATEAU_TRIALS
 
     @property
     def promise_us(self) -> float:
@@ -67,11 +73,15 @@ class Search:
         slack = 1.0 - min(1.0, self.task.macs / self.us / self.rate) if self.rate else 1.0
         return self.network_us * (LEAST_GAIN + SLACK_GAIN * slack) * exp2(-self.fruitless / HALF_TRIALS)
 
-    def propose(self, winners: Sequence[Choice]) -> Choice | None:
-        """A choice that was not tried; it counts as tried from now on. None where there is none."""
-        choice = self._seed() or self._draw(winners)
+    def open_to(self, choice: Choice) -> bool:
+        """Whether it was not tried yet."""
+        return choice in self._left
+
+    def propose(self, others: Sequence[Search]) -> Choice | None:
+        """A choice that was not tried; it counts as tried from now on. None where there is none. ``others``: of the network."""
+        choice = self._seed() or self._draw(others)
         if choice is not None:
-            self.tried.add(choice)
+            self._left.pop(choice, None)
             self.trials += 1
             self.fruitless += 1
         else:
@@ -80,7 +90,7 @@ class Search:
 
     def note(self, record: Record) -> None:
         """Take a result, new or from a log, into account."""
-        self.tried.add(record.choice)
+        self._left.pop(record.choice, None)
         if record.ratio is not None and record.ratio <= NEAR * self.ratio:
             self.near.add(record.choice.template)
         else:
@@ -97,21 +107,34 @@ class Search:
     def _seed(self) -> Choice | None:
         while self.seeds:
             choice = self.seeds.pop(0)
-            if choice not in self.tried:
+            if self.open_to(choice):
                 return choice
         return None
 
-    def _draw(self, winners: Sequence[Choice]) -> Choice | None:
-        hopeless = {name for name, misses in self.misses.items() if misses >= PATIENCE and name not in self.near}
-        left = [choice for choice in self.task.space if choice not in self.tried and choice.template not in hopeless]
+    def _draw(self, others: Sequence[Search]) -> Choice | None:
+        missed = {name: misses for name, misses in self.misses.items() if name not in self.near}
+        hopeless = {name for name, misses in missed.items() if misses >= self._patience(name, others)}
+        left = [choice for choice in self._left if choice.template not in hopeless]
         if not left:
             return None
-        sort, wanted = self.random.random(), set()
+        sort = self.random.random()
+        wanted: Iterable[Choice] = ()
         if sort < NEIGHBOURS:
-            wanted = neighbours(self.best, self.task.space)
+            wanted = self._near_best()
         elif sort < NEIGHBOURS + WINNERS:
-            wanted = set(winners)
-        return self.random.choice([choice for choice in left if choice in wanted] or self._of_a_template(left))
+            wanted = dict.fromkeys(other.best for other in others)
+        near = [choice for choice in wanted if self.open_to(choice) and choice.template not in hopeless]
+        return self.random.choice(near or self._of_a_template(left))
+
+    def _patience(self, template: str, others: Sequence[Search]) -> int:
+        alike = [other for other in others if other.task.default.template == self.task.default.template]
+        missed = sum(other.misses[template] for other in alike)
+        return WARY if missed >= PATIENCE and not any(template in other.near for other in alike) else PATIENCE
+
+    def _near_best(self) -> tuple[Choice, ...]:
+        if self._neighbours is None or self._neighbours[0] != self.best:
+            self._neighbours = self.best, tuple(sorted(neighbours(self.best, self.task.space), key=lambda c: c.parameters))
+        return self._neighbours[1]
 
     def _of_a_template(self, left: Sequence[Choice]) -> list[Choice]:
         """Each template has its turn, however many choices it has."""
@@ -156,7 +179,7 @@ def start(task: Task, records: Sequence[Record], setting: Setting, seed: int) ->
         search.best, search.ratio, search.us = ranked[0].choice, ranked[0].ratio, ranked[0].us
     legal = set(task.space)
     seeds = sorted((r for r in others if r.wins and r.ratio is not None and r.choice in legal), key=_by_ratio)
-    search.seeds = list(dict.fromkeys(r.choice for r in seeds if r.choice not in search.tried))[:MOST_SEEDS]
+    search.seeds = list(dict.fromkeys(r.choice for r in seeds if search.open_to(r.choice)))[:MOST_SEEDS]
     return search
 
 

@@ -115,7 +115,7 @@ class Session:
             search = max(self._searches, key=lambda s: s.promise_us, default=None)
             if search is None or search.promise_us <= 0:
                 return
-            choice = search.propose([s.best for s in self._searches if s is not search])
+            choice = search.propose([s for s in self._searches if s is not search])
             if choice is not None:
                 self._bed(search)
                 job = _Job(sort="candidate", search=search, choice=choice)
@@ -204,6 +204,7 @@ class Session:
         return Trial(
             workload=search.task.key, default=default, incumbent=incumbent, candidate=built, default_s=default_s,
             cooling_s=self.cooling.seconds, reference=_result(job, bed.reference) if bed.reference else None,
+            whole=job.sort == "confirmation",
         )  # fmt: skip
 
     def _incumbent(self, search: Search, bed: _Bed, default: Built) -> Built:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgevision.tune.device import Samples
-from edgevision.tune.trial import Trial, Verdict, fault, hung, timed
+from edgevision.tune.trial import BETTER, Trial, Verdict, fault, hung, timed
 
 ENDED = "ended"
 """After the answers of a candidate a line with this word and the exit status."""
@@ -65,7 +65,7 @@ def first(section: Section, trial: Trial) -> Verdict:
     screen, confirmation = samples(screened), samples(confirmed)
     if wrong is not None:
         return wrong
-    return timed(confirmation, decisive=True) if confirmation.a else timed(screen)
+    return timed(confirmation, below=BETTER) if confirmation.a else timed(screen)
 
 
 def repeated(exchanged: bool) -> Callable[[Section, Trial], Verdict]:
@@ -76,7 +76,7 @@ def repeated(exchanged: bool) -> Callable[[Section, Trial], Verdict]:
         if failed is not None:
             return failed
         found = samples(*_answers(section, 1))
-        return timed(Samples(a=found.b, b=found.a) if exchanged else found, decisive=True)
+        return timed(Samples(a=found.b, b=found.a) if exchanged else found, below=BETTER)
 
     return verdict
 

@@ -15,12 +15,16 @@ from edgevision.tune.device import Array, Device, Samples
 from edgevision.tune.request import Built
 from edgevision.tuning_log import Outcome
 
+GLANCE_BLOCKS, SLOW = 2, 1.5
+"""Most time goes to candidates that take several times as long, which two blocks show: a quarter of all."""
 SCREEN_S, SCREEN_BLOCKS = 0.02, (4, 16)
 DOUBT_S, DOUBT_BLOCKS = 0.06, (8, 20)
 """Between the two: most candidates that are about as fast as the best do not look faster any more."""
 CONFIRM_S, CONFIRM_BLOCKS = 0.25, (16, 80)
 HOPELESS = 1.03
 """A ratio of a first few blocks above which more of them are not taken."""
+CLEARLY = 0.95
+"""The upper end of the 95 % interval of a first few blocks below which more of them are not taken either."""
 BETTER = 0.995
 """The upper end of the 95 % interval that a new best must stay below. Of hundreds of trials, chance alone would
 otherwise promote some."""
@@ -29,11 +33,20 @@ SLOWEST = 100.0
 LEAST_LIMIT_S = 3.0
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """``blocks`` of a comparison, after which it ends where the ratio is above ``most``."""
+
+    blocks: int
+    most: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """``candidate`` beside ``incumbent``, the best so far. ``default``: of the same workload; ``default_s``: about how long it
     takes, ``cooling_s`` what lies before each sample, for limits and the number of samples. ``reference``: what this machine can
-    open to compute the results that are right, for devices that are given them; others take what the default computes there."""
+    open to compute the results that are right, for devices that are given them; others take what the default computes there.
+    ``whole``: no first few blocks end it."""
 
     workload: str
     default: Built
@@ -42,6 +55,7 @@ class Trial:
     default_s: float
     cooling_s: float = 0.0
     reference: Built | None = None
+    whole: bool = False
 
     @property
     def limit_s(self) -> float:
@@ -52,23 +66,30 @@ class Trial:
         return blocks(self.default_s + self.cooling_s, SCREEN_S, SCREEN_BLOCKS)
 
     @property
-    def doubt_blocks(self) -> int:
+    def stages(self) -> tuple[Stage, ...]:
+        """Before it is confirmed; none of the default, which is compared with itself for its time alone."""
+        if self._is_whole:
+            return ()
+        return Stage(GLANCE_BLOCKS, SLOW), Stage(self.screen_blocks, HOPELESS), Stage(self._doubt_blocks, BETTER)
+
+    @property
+    def _is_whole(self) -> bool:
+        return self.whole or self.candidate == self.default
+
+    @property
+    def _doubt_blocks(self) -> int:
         return blocks(self.default_s + self.cooling_s, DOUBT_S, DOUBT_BLOCKS)
 
     @property
-    def stages(self) -> tuple[tuple[int, float], ...]:
-        """Before it is confirmed: blocks, and the ratio above which they are enough. The default is always measured in full."""
-        early = ((self.screen_blocks, HOPELESS), (self.doubt_blocks, BETTER))
-        return early if self.candidate != self.default else ()
-
-    @property
     def confirm_blocks(self) -> int:
+        if self.candidate == self.default:
+            return self._doubt_blocks
         return blocks(self.default_s + self.cooling_s, CONFIRM_S, CONFIRM_BLOCKS)
 
     @property
     def hopeless(self) -> float:
-        """The ratio above which a first few blocks are enough; the default is always measured in full."""
-        return HOPELESS if self.candidate != self.default else float("inf")
+        """The ratio above which a first few blocks are enough."""
+        return float("inf") if self._is_whole else HOPELESS
 
     @property
     def files(self) -> frozenset[str]:
@@ -124,11 +145,12 @@ def judge(device: Device, trial: Trial, reference: Sequence[Array]) -> Verdict:
         wrong = fault(guarded=results.guarded, error=difference(results.arrays, reference), tolerance=candidate.tolerance)
         if wrong is not None:
             return wrong
-        for count, most in trial.stages:
-            found = timed(device.compare(count, limit_s))
-            if found.ratio is not None and found.ratio > most:
-                return found
-        found = timed(device.compare(trial.confirm_blocks, limit_s), decisive=True)
+        for stage in trial.stages:
+            found = timed(device.compare(stage.blocks, limit_s), below=CLEARLY)
+            if found.better or (found.ratio is not None and found.ratio > stage.most):
+                break
+        else:
+            found = timed(device.compare(trial.confirm_blocks, limit_s), below=BETTER)
     except ChildCrashedError as error:
         return Verdict(outcome="crashed", detail=error.reason)
     except ChildHungError:
@@ -151,12 +173,12 @@ def hung(limit_s: float) -> Verdict:
     return Verdict(outcome="hung", detail=f"it ran for more than {limit_s:.0f} s")
 
 
-def timed(samples: Samples, *, decisive: bool = False) -> Verdict:
-    """The median over blocks, so that what else the machine does falls on both. ``decisive``: enough blocks to be better."""
+def timed(samples: Samples, *, below: float = 0.0) -> Verdict:
+    """The median over blocks, so that what else the machine does falls on both; better where the interval ends ``below``."""
     pairs = zip(samples.a[::2], samples.a[1::2], samples.b[::2], samples.b[1::2], strict=True)
     ratios = [(b1 + b2) / (a1 + a2) for a1, a2, b1, b2 in pairs]
     low, high = median_interval(ratios) or (None, None)
-    better = decisive and high is not None and high < BETTER
+    better = high is not None and high < below
     return Verdict(outcome="right", better=better, ratio=median(ratios), low=low, high=high, us=median(samples.b) / 1e3)
 
 

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import sys
-from functools import lru_cache
+from functools import cache
 from math import prod, sqrt
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 
 from edgevision.link import codegen, zig
-from edgevision.schedule.apply import WINOGRAD, realize, schedule_workload
+from edgevision.schedule.apply import WINOGRAD, realize, schedule_workload, space
 from edgevision.schedule.identity import deserialize
 from edgevision.schedule.scheduled import Scheduled
 from edgevision.schedule.workload import dtype_of, parse, shape_of
 from edgevision.target import Target
 from edgevision.tune.request import Argument, Built, Request
+from edgevision.tuning_log import Choice
 
 Array = np.ndarray[Any, Any]
 
@@ -45,7 +46,7 @@ def compile_candidate(request: Request) -> Built | None:
     if request.choice is None:
         scheduled: Scheduled | None = schedule_workload(func, target, WINOGRAD, seen)
     else:
-        scheduled = realize(request.choice, func, target, seen=seen)
+        scheduled = realize(request.choice, func, target, seen=seen, legal=legal(request.function, request.views, target))
     if scheduled is None:
         return None
     made, library = Path(request.stem).with_suffix(".o"), Path(request.stem).with_suffix(".so")
@@ -60,9 +61,15 @@ def compile_candidate(request: Request) -> Built | None:
     )  # fmt: skip
 
 
-@lru_cache(maxsize=4)
+@cache
 def workload(path: str) -> Any:
     return deserialize(Path(path).read_text())
+
+
+@cache
+def legal(path: str, views: tuple[tuple[int, int, int], ...], target: Target) -> frozenset[Choice]:
+    """What the workload can be scheduled with."""
+    return frozenset(space(workload(path), target, seen={number: (first, channels) for number, first, channels in views}))
 
 
 def tolerance(func: Any, scheduled: Scheduled) -> float:

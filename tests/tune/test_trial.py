@@ -98,17 +98,31 @@ def test_only_what_is_faster_beyond_doubt_is_better(ratio: float, better: bool) 
     assert outcome(FakeDevice(ratio=ratio)) == ("right", better)
 
 
-@pytest.mark.parametrize(("ratio", "stages"), [(0.97, 3), (0.99, 3), (1.0, 2), (1.02, 2), (1.2, 1)])
+@pytest.mark.parametrize(("ratio", "stages"), [(0.97, 4), (0.99, 4), (1.0, 3), (1.02, 3), (1.2, 2), (1.6, 1)])
 def test_what_is_no_faster_is_given_up_early(ratio: float, stages: int) -> None:
     device = FakeDevice(ratio=ratio, noise=0.003)
-    outcome(device)
-    assert device.blocks == [TRIAL.screen_blocks, TRIAL.doubt_blocks, TRIAL.confirm_blocks][:stages]
+    assert outcome(device) == ("right", stages == 4 and ratio < 0.995)
+    assert device.blocks == [*(stage.blocks for stage in TRIAL.stages), TRIAL.confirm_blocks][:stages]
 
 
-def test_the_default_is_measured_in_full() -> None:
-    device = FakeDevice(ratio=1.2)
-    judge(device, replace(TRIAL, candidate=DEFAULT), (RIGHT,))
-    assert device.blocks[-1] == TRIAL.confirm_blocks
+def test_what_is_clearly_faster_is_taken_early() -> None:
+    device = FakeDevice(ratio=0.8, noise=0.02)
+    assert outcome(device) == ("right", True)
+    assert len(device.blocks) < 1 + len(TRIAL.stages)
+
+
+def test_the_default_is_timed_whatever_it_looks_like_beside_itself() -> None:
+    device, trial = FakeDevice(ratio=2.0), replace(TRIAL, candidate=DEFAULT)
+    judge(device, trial, (RIGHT,))
+    assert device.blocks == [trial.confirm_blocks]
+    assert trial.confirm_blocks < TRIAL.confirm_blocks
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.2])
+def test_what_a_run_improved_is_measured_in_full(ratio: float) -> None:
+    device = FakeDevice(ratio=ratio)
+    judge(device, replace(TRIAL, whole=True), (RIGHT,))
+    assert device.blocks == [TRIAL.confirm_blocks]
 
 
 def test_noise_alone_does_not_win() -> None:

@@ -45,9 +45,9 @@ import numpy as np
 kind, path, shapes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 inputs = [np.zeros(shape, dtype) for shape, dtype in shapes]
 begun = time.perf_counter()
-if kind == "edgevision":
+if kind.startswith("edgevision"):
     from edgevision import runtime
-    network = runtime.load(path, threads=1)
+    network = runtime.load(path, threads=1, shared=kind.endswith("shared"))
     run = lambda: network.run(*inputs)
 elif kind == "onnxruntime":
     import onnxruntime
@@ -108,7 +108,7 @@ def help_ms() -> float:
 
 
 def in_python(kind: str, path: Path, artifact: Artifact, environment: Mapping[str, str]) -> Start:
-    """``kind``: "edgevision", "onnxruntime", or "bare" with the inputs alone."""
+    """``kind``: "edgevision", "edgevision shared", "onnxruntime", or "bare" with the inputs alone."""
     shapes = json.dumps([(each.shape, each.dtype) for each in artifact.inputs])
     command = [sys.executable, "-c", IN_PYTHON, kind, str(path), shapes, str(LATER_RUNS)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
@@ -181,6 +181,7 @@ def compare(artifact: Artifact, environment: Mapping[str, str]) -> None:
     for title, start, below in (
         ("edgevision in C", lambda: in_c(artifact), bare_c_bytes(artifact)),
         ("edgevision in Python", lambda: in_python("edgevision", artifact.path, artifact, environment), bare),
+        ("the same, shared=True", lambda: in_python("edgevision shared", artifact.path, artifact, environment), bare),
     ):
         ours = overhead(measured(title, start), below, weights, artifact.arena_bytes)
         shares = f"{ours.ms / theirs.ms:.3f} and {ours.bytes / theirs.bytes:.3f} of onnxruntime's"

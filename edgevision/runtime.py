@@ -49,7 +49,7 @@ class Description(NamedTuple):
 
 def load(
     path: str | os.PathLike[str], *, threads: int = 0, cores: Sequence[int] | None = None,
-    cache_directory: str | os.PathLike[str] | None = None, fallback: str = "never",
+    cache_directory: str | os.PathLike[str] | None = None, fallback: str = "never", shared: bool = False,
 ) -> LoadedModel:  # fmt: skip
     """Open the artifact at ``path``.
 
@@ -58,7 +58,9 @@ def load(
     existing folder that keeps what a GPU's driver compiles, for artifacts that run on one. ``fallback``, for those that were
     compiled with a CPU version too: "if-needed" runs it where the GPU is missing, refused or lost, "always" runs nothing else;
     `LoadedModel.processor` says which ran.
-    The file's contents are those of now: what is written to ``path`` later is not seen, and does no harm.
+    The file's contents are those of now: what is written to ``path`` later is not seen, and does no harm. ``shared``: map the file
+    itself instead, as dlopen does: processes share its memory and a start is faster, but the file must not be written to while it
+    is loaded; one that is renamed to ``path`` may take its place.
 
     Raises:
         InputError: there is no such file, or it is not an edgevision artifact, or an option is out of range.
@@ -69,7 +71,7 @@ def load(
     if fallback not in FALLBACKS:
         raise InputError(f"fallback is {fallback!r}; give one of {', '.join(FALLBACKS)}")
     options = shared_object.options(threads=threads, cores=cores or (), cache_directory=cache_directory, fallback=fallback)
-    return LoadedModel(shared_object.load(path), options)
+    return LoadedModel(shared_object.load(path, shared=shared), options)
 
 
 class LoadedModel:

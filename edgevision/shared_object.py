@@ -122,12 +122,13 @@ class Processor(NamedTuple):
 
 
 class SharedObject:
-    """An artifact mapped into this process, from memory of its own; unmapped when nothing refers to it any more."""
+    """An artifact mapped into this process, from memory of its own or, ``shared``, from its file; unmapped when nothing refers to
+    it any more."""
 
-    def __init__(self, path: str, source: int, header: bytes) -> None:
+    def __init__(self, path: str, source: int, header: bytes, *, shared: bool) -> None:
         self.path = path
-        name, hole = path.rpartition("/")[2], own_pages.constants(source, header)
-        copy = own_pages.copied(source, name[:200], hole)
+        name, hole = path.rpartition("/")[2], range(0) if shared else own_pages.constants(source, header)
+        copy = os.dup(source) if shared else own_pages.copied(source, name[:200], hole)
         release = weakref.finalize(self, os.close, copy)
         loaded = _dlopen(f"/proc/self/fd/{copy}", name, path)
         # The descriptor stays open while the library is mapped: its number is the name that dlopen compares.
@@ -189,8 +190,8 @@ class Session:
         raise (InputError if code == EV_INVALID else DeviceError)(f"{self._library.path}: {text}")
 
 
-def load(path: str | os.PathLike[str]) -> SharedObject:
-    """Map the artifact at ``path``; the same unchanged file loaded twice is mapped once.
+def load(path: str | os.PathLike[str], *, shared: bool = False) -> SharedObject:
+    """Map the artifact at ``path``, ``shared`` from the file itself; the same unchanged file loaded twice is mapped once.
 
     Raises:
         InputError: no such file, or not an edgevision artifact.
@@ -200,11 +201,12 @@ def load(path: str | os.PathLike[str]) -> SharedObject:
     with _opened(path) as (file, header):
         stat = os.fstat(file)
         _check_elf(path, header, stat.st_size)
-        key = (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
         with _loading:
+            key = (stat.st_dev, stat.st_ino, shared, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
             library = _loaded.get(key)
             if library is None:
-                _loaded[key] = library = SharedObject(path, file, header)
+                written_to = shared and any(other[:3] == key[:3] for other in _loaded)  # dlopen would hand out the other one
+                _loaded[key] = library = SharedObject(path, file, header, shared=shared and not written_to)
         return library
 
 

@@ -207,6 +207,30 @@ def test_an_overwritten_file_is_loaded_anew(library: Path, tmp_path: Path, in_pl
         np.testing.assert_array_equal(old.run(image(), K)[0], 2 * image() + 3)
 
 
+def test_a_shared_file_is_mapped_itself_and_another_may_take_its_place(library: Path, tmp_path: Path) -> None:
+    own, other = Path(shutil.copy(library, tmp_path / "shared.so")), build(tmp_path / "other.so", "SCALE=5.0f")
+    with load(own, shared=True) as old:
+        assert mapped(str(own)) and not mapped("memfd:shared.so")
+        other.replace(own)
+        with load(own, shared=True) as new:
+            np.testing.assert_array_equal(new.run(image(), K)[0], 5 * image() + 3)
+        np.testing.assert_array_equal(old.run(image(), K)[0], 2 * image() + 3)
+    del old, new
+    gc.collect()
+    assert not mapped(str(tmp_path))
+
+
+def test_a_shared_file_that_was_written_to_is_loaded_anew(library: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copy(library, tmp_path / "written.so"))
+    with load(own, shared=True), load(own, shared=True):
+        assert not mapped("memfd:written.so")
+        with own.open("r+b") as file:  # with what it held, or the mapping would change
+            file.write(own.read_bytes())
+        with load(own, shared=True) as new:
+            assert mapped("memfd:written.so")
+            np.testing.assert_array_equal(new.run(image(), K)[0], 2 * image() + 3)
+
+
 def test_what_is_no_artifact_is_refused(tmp_path: Path) -> None:
     text = tmp_path / "model.onnx"
     text.write_bytes(b"\x08\x07onnx, not a shared object at all")

@@ -281,8 +281,8 @@ def scheduled_for(program: Program, target: Target, model: Model, options: Optio
 
         tuner.tune_program(program, target, _log_folder(options), settings, report, model.name)
     folders = [*options.tuning_logs, *([_log_folder(options)] if options.tune and not options.tuning_logs else [])]
-    records = open_logs([*folders, *([shipped()] if options.shipped_logs else [])], target)
-    known = tuned(records, setting_of(target, options.threads or target.cores))
+    elsewhere = open_logs([shipped()], target) if options.shipped_logs else ()
+    known = tuned(open_logs(folders, target), setting_of(target, options.threads or target.cores), elsewhere=elsewhere)
     for reason, count in known.refused.items():
         progress(f"{target.name}: {count} {reason} tuning records are no results here; `edgevision tune` starts from them")
     asked: set[str] = set()

@@ -244,20 +244,21 @@ class Tuned:
         return bool(ranked) and ranked[0].how == "modelled"
 
 
-def tuned(records: Iterable[Record], setting: Setting) -> Tuned:
+def tuned(records: Iterable[Record], setting: Setting, *, elsewhere: Iterable[Record] = ()) -> Tuned:
     """Rank what won, by median ratio and then by parameters: the same records, in any order, give the same choices.
 
     Records of another instruction set or version are refused. Of a workload's others those count that are nearest to the
-    setting: measured before modelled, and among these the setting's number of threads before another one.
+    setting: measured before modelled, then ``records`` before those of other machines, ``elsewhere``, such as those that ship, then
+    the setting's number of threads before another one.
     """
-    results: dict[str, dict[tuple[bool, bool], dict[Choice, list[Record]]]] = {}
+    results: dict[str, dict[tuple[bool, bool, bool], dict[Choice, list[Record]]]] = {}
     refused: dict[str, int] = {}
-    for record in records:
+    for own, record in (*((True, record) for record in records), *((False, record) for record in elsewhere)):
         reason = setting.differs(record.setting)
         if reason:
             refused[reason] = refused.get(reason, 0) + 1
         elif record.wins and record.ratio is not None and record.us is not None:
-            near = record.how == "measured", record.setting.threads == setting.threads
+            near = record.how == "measured", own, record.setting.threads == setting.threads
             results.setdefault(record.workload, {}).setdefault(near, {}).setdefault(record.choice, []).append(record)
     ranked = {workload: _ranked(found[max(found)]) for workload, found in sorted(results.items())}
     return Tuned(ranked=ranked, refused=refused)

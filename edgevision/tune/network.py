@@ -62,7 +62,7 @@ def tune_program(
     found = tasks(program, target, options.excluded)
     if all(len(task.space) < 2 for task in found):
         raise NothingToTuneError(len(found))
-    known = open_logs([logs, shipped()], target)
+    known, elsewhere = open_logs([logs], target), open_logs([shipped()], target)
     path = logs / folder_name(target) / FILE
     append(path, [])
     cold = cooling(sum(task.weights_bytes * task.count for task in found), target.l2_bytes)
@@ -77,7 +77,7 @@ def tune_program(
             benches=measuring, cooling=cold, jobs=build.jobs, seed=options.seed, report=report, told=told, how=options.how,
             reference=host() if options.devices and not options.modelled else None,
         )  # fmt: skip
-        return session.run(found, known, options.budget)
+        return session.run(found, known, options.budget, elsewhere)
 
 
 def _builder(folder: Path, options: Options, ray: Any) -> Builder | cluster.RayBuilder:

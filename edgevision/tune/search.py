@@ -27,7 +27,7 @@ PATIENCE, NEAR = 8, 1.1
 MetaSchedule's samples had 114 of 257 trials on MobileNetV2, in which templates of ours were better, and took 3.5 times as long to
 compile."""
 WARY = 1
-"""So patient with one that came near the best in none of `PATIENCE` results for other tasks of the same sort."""
+"""So patient with one that came near the best in none of `PATIENCE` results for all tasks of the same sort."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,9 +127,9 @@ class Search:
         return self.random.choice(near or self._of_a_template(left))
 
     def _patience(self, template: str, others: Sequence[Search]) -> int:
-        alike = [other for other in others if other.task.default.template == self.task.default.template]
-        missed = sum(other.misses[template] for other in alike)
-        return WARY if missed >= PATIENCE and not any(template in other.near for other in alike) else PATIENCE
+        alike = [self, *(other for other in others if other.task.default.template == self.task.default.template)]
+        missed = sum(search.misses[template] for search in alike)
+        return WARY if missed >= PATIENCE and not any(template in search.near for search in alike) else PATIENCE
 
     def _near_best(self) -> tuple[Choice, ...]:
         if self._neighbours is None or self._neighbours[0] != self.best:
@@ -160,11 +160,11 @@ def neighbours(best: Choice, space: Iterable[Choice]) -> set[Choice]:
     return near
 
 
-def start(task: Task, records: Sequence[Record], setting: Setting, seed: int) -> Search:
-    """A search that knows what a log holds: results of this setting count, others are tried first."""
+def start(task: Task, records: Sequence[Record], setting: Setting, seed: int, elsewhere: Sequence[Record] = ()) -> Search:
+    """A search that knows what a log holds: results of this setting count, others, and those of other machines, are tried first."""
     search = Search(task=task, random=Random(f"{seed} {task.key}"), best=task.default)
     own: list[Record] = []
-    others: list[Record] = []
+    others = [record for record in elsewhere if record.workload == task.key or record.what == task.what]
     for record in records:
         if record.workload != task.key and record.what != task.what:
             continue

@@ -81,12 +81,13 @@ class Session:
     _numbers: int = 0
     _trials: int = 0
 
-    def run(self, tasks: Sequence[Task], known: Sequence[Record], budget: Budget) -> State:
-        """Search ``tasks`` until the budget is spent or nothing promises more; ``known`` is what logs hold already.
+    def run(self, tasks: Sequence[Task], known: Sequence[Record], budget: Budget, elsewhere: Sequence[Record] = ()) -> State:
+        """Search ``tasks`` until the budget is spent or nothing promises more; ``known`` is what the log holds already,
+        ``elsewhere`` what those of other machines do.
 
         Raises: DeviceError where not even a default schedule runs; NoDeviceLeftError. Whatever ends it, the log holds all results.
         """
-        self._searches = [start(task, known, self.setting, self.seed) for task in tasks]
+        self._searches = [start(task, known, self.setting, self.seed, elsewhere) for task in tasks]
         self._began, self._budget = self.clock(), budget
         self._lanes = Lanes(self.benches, self.told)
         try:

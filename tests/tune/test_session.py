@@ -47,6 +47,21 @@ def test_a_template_that_is_never_near_the_best_is_drawn_no_more(tmp_path: Path)
     assert sum(choice.template == "depthwise" for choice in near.built) > PATIENCE + 4
 
 
+def test_what_a_template_was_for_one_task_is_known_for_others_of_its_sort(tmp_path: Path) -> None:
+    other = tuple(Choice.of("depthwise", {"pixels": i, "sweep": i}) for i in range(200))
+    tasks = [task(name, choices=(*space(10, 12), *other)) for name in "abcd"]
+
+    def drawn(cost: float) -> int:
+        bench = FakeBench(cost=lambda choice: bowl(choice) if choice.template == "conv2d" else cost)
+        folder = tmp_path / str(cost)
+        folder.mkdir()
+        session(folder, bench).run(tasks, (), UNBOUNDED)
+        return sum(choice.template == "depthwise" for choice in bench.built)
+
+    assert PATIENCE <= drawn(500.0) <= PATIENCE + 4 + len(tasks)
+    assert drawn(150.0) > len(tasks) * PATIENCE, "near the best before that was found"
+
+
 def test_a_plateau_ends_a_task(tmp_path: Path) -> None:
     bench = FakeBench(cost=lambda _: 100.0)
     state = session(tmp_path, bench).run([task(choices=space(40, 10))], (), UNBOUNDED)
@@ -152,6 +167,16 @@ def test_results_of_this_setting_are_no_seeds(tmp_path: Path) -> None:
     own = replace(record(setting=run.setting, workload="a"), choice=BEST)
     search = start(task(), [own], run.setting, 0)
     assert search.best == BEST and search.seeds == [] and not search.open_to(BEST)
+
+
+def test_results_of_other_machines_are_tried_first_and_measured_here(tmp_path: Path) -> None:
+    run = session(tmp_path, FakeBench())
+    default = record(setting=run.setting, workload="a", us=1.0)
+    shipped = [default, replace(default, choice=BEST)]
+    search = start(task(), (), run.setting, 0, shipped)
+    assert (search.best, search.us, search.trials) == (task().default, None, 0) and BEST in search.seeds
+    state = run.run([task()], (), Budget(trials=4), shipped)
+    assert state.tasks[0].best == BEST and state.tasks[0].default_us > 100  # type: ignore[operator]
 
 
 def test_a_choice_of_the_log_that_is_none_any_more_is_left(tmp_path: Path) -> None:

@@ -165,6 +165,17 @@ def test_a_modelled_record_yields_to_a_measured_one() -> None:
     assert tuned([modelled, elsewhere], SETTING).choices("w") == (record(3).choice,)
 
 
+def test_results_of_another_machine_count_where_there_are_none_of_this_one() -> None:
+    own, shipped = record(1, 0.9), [record(2, 0.5), replace(record(3, 0.7), workload="other")]
+    found = tuned([own], SETTING, elsewhere=shipped)
+    assert found.choices("w") == (own.choice,) and found.choices("other") == (record(3).choice,)
+    threads = replace(SETTING, threads=7)
+    assert tuned([own], threads, elsewhere=[record(2, 0.5, setting=threads)]).choices("w") == (own.choice,)
+    assert tuned([record(1, how="modelled")], SETTING, elsewhere=shipped).choices("w") == (record(2).choice,)
+    stale = [record(2, setting=replace(SETTING, tvm="0.1"))]
+    assert tuned(stale, SETTING, elsewhere=stale).refused == {"stale": 2}
+
+
 def test_targets_of_one_instruction_set_share_a_log() -> None:
     assert folder_name(load("arm64")) == folder_name(load("arm64-android")) == "aarch64-neon"
     assert folder_name(load("x86_64")) == "x86_64-avx2"

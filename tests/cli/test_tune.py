@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from onnx import TensorProto
 from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_tensor_value_info
 
 from edgevision import target as targets
+from edgevision import tuning_log
 from edgevision.report.json import SCHEMA
+from edgevision.tune import network
 from edgevision.tune.benches import CannotTuneError, check
 from edgevision.tune.options import Options
 from edgevision.tune.state import Budget
@@ -71,6 +74,16 @@ def test_from_tuning_to_a_tuned_artifact(command: Command, tmp_path: Path) -> No
         file.write("00000000 {}\n")
     out, err = command("logs", "verify", status=1)
     assert "damaged" in out and "problems" in err
+
+
+def test_what_another_machine_measured_is_measured_here(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_model(tmp_path / "model.onnx")
+    search = ("tune", "model.onnx", "--trials", 1, "--json", "--quiet", "--jobs", 1)
+    command(*search, "--tuning-logs", "far")
+    log = tmp_path / "far" / folder_name(targets.load("native")) / FILE
+    tuning_log.replace(log, [replace(record, us=record.us and 1e9) for record in tuning_log.read(log).records])
+    monkeypatch.setattr(network, "shipped", lambda: tmp_path / "far")
+    assert 0 < json.loads(command(*search)[0])["default_ms"] < 1e3
 
 
 def test_logs_of_nothing(command: Command, tmp_path: Path) -> None:

@@ -224,6 +224,10 @@ def test_a_shared_file_that_was_written_to_is_loaded_anew(library: Path, tmp_pat
     own = Path(shutil.copy(library, tmp_path / "written.so"))
     with load(own, shared=True), load(own, shared=True):
         assert not mapped("memfd:written.so")
+        with load(own):
+            assert mapped("memfd:written.so")
+        gc.collect()
+        assert not mapped("memfd:written.so")
         with own.open("r+b") as file:  # with what it held, or the mapping would change
             file.write(own.read_bytes())
         with load(own, shared=True) as new:

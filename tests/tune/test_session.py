@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgevision.errors import DeviceError
-from edgevision.tune.search import PATIENCE, PLATEAU_TRIALS, neighbours, start
+from edgevision.tune.search import MOST_SEEDS, PATIENCE, PLATEAU_TRIALS, neighbours, start
 from edgevision.tune.state import Budget
 from edgevision.tuning_log import Choice, append, read, tuned
 from tests.tune.fakes import FakeBench, bowl, session, space, task
@@ -60,6 +60,30 @@ def test_what_a_template_was_for_one_task_is_known_for_others_of_its_sort(tmp_pa
 
     assert PATIENCE <= drawn(500.0) <= PATIENCE + 4 + len(tasks)
     assert drawn(150.0) > len(tasks) * PATIENCE, "near the best before that was found"
+
+
+OTHER_TEMPLATE = tuple(Choice.of("depthwise", {"pixels": i, "sweep": i}) for i in range(50))
+
+
+@pytest.mark.parametrize(
+    ("near", "default", "drawn"),
+    [(set(), space()[0], False), ({"depthwise"}, space()[0], True), (set(), OTHER_TEMPLATE[0], True)],
+    ids=["near nowhere", "near elsewhere", "another sort"],
+)
+def test_what_others_of_the_sort_teach(tmp_path: Path, near: set[str], default: Choice, drawn: bool) -> None:
+    run = session(tmp_path, FakeBench())
+    own = start(task(choices=(*space(), *OTHER_TEMPLATE)), (), run.setting, 0)
+    other = start(replace(task("b"), default=default), (), run.setting, 0)
+    own.misses["depthwise"], other.misses["depthwise"], other.near = 1, PATIENCE, near
+    assert any(choice.template == "depthwise" for choice in iter(lambda: own.propose([other]), None)) is drawn
+
+
+def test_neighbours_are_those_of_what_is_best_now(tmp_path: Path) -> None:
+    search = start(task(), (), session(tmp_path, FakeBench()).setting, 0)
+    search.random.random = lambda: 0.0  # type: ignore[method-assign]
+    for best in (space()[0], BEST):
+        search.best = best
+        assert search.propose([]) in neighbours(best, space())
 
 
 def test_a_plateau_ends_a_task(tmp_path: Path) -> None:
@@ -167,6 +191,13 @@ def test_results_of_this_setting_are_no_seeds(tmp_path: Path) -> None:
     own = replace(record(setting=run.setting, workload="a"), choice=BEST)
     search = start(task(), [own], run.setting, 0)
     assert search.best == BEST and search.seeds == [] and not search.open_to(BEST)
+
+
+def test_what_was_tried_takes_no_seeds_place(tmp_path: Path) -> None:
+    run = session(tmp_path, FakeBench())
+    own = [replace(record(setting=run.setting, workload="a"), choice=choice) for choice in space()[:MOST_SEEDS]]
+    left = replace(record(setting=run.setting, workload="a", ratio=0.99), choice=BEST)
+    assert start(task(), own, run.setting, 0, [*own, left]).seeds == [BEST]
 
 
 def test_results_of_other_machines_are_tried_first_and_measured_here(tmp_path: Path) -> None:

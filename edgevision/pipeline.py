@@ -286,12 +286,18 @@ def scheduled_for(program: Program, target: Target, model: Model, options: Optio
     for reason, count in known.refused.items():
         progress(f"{target.name}: {count} {reason} tuning records are no results here; `edgevision tune` starts from them")
     asked: set[str] = set()
+    outdated: set[str] = set()
 
-    def chosen(workload: str) -> Sequence[Choice]:
+    def chosen(workload: str, default: Choice | None) -> Sequence[Choice]:
+        if known.is_outdated(workload, default):
+            outdated.add(workload)
+            return ()
         asked.add(workload)
         return known.choices(workload)
 
     scheduled = schedule(program, target, _excluded(options), chosen)
+    if outdated:
+        progress(f"{target.name}: {len(outdated)} workloads were tuned beside another default; `edgevision tune` them again")
     modelled = sum(map(known.is_modelled, asked))
     if modelled:
         progress(f"{target.name}: tuning records of {modelled} workloads are modelled, not measured")

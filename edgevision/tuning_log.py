@@ -103,6 +103,11 @@ class Record:
     seed: int = 0
     device: str = ""
 
+    @property
+    def is_default(self) -> bool:
+        """Of what the others of a workload are compared with."""
+        return self.wins and self.ratio == 1.0 and self.low is None
+
 
 def setting_of(target: Target, threads: int) -> Setting:
     """What a time measured now for ``target`` holds for."""
@@ -230,13 +235,20 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuned:
-    """The best choices of each workload in a setting, best first, and how many records were refused, by reason."""
+    """The best choices of each workload in a setting, best first, which defaults they were compared with, and how many records were
+    refused, by reason."""
 
     ranked: Mapping[str, tuple[Ranked, ...]] = field(default_factory=dict)
+    defaults: Mapping[str, frozenset[Choice]] = field(default_factory=dict)
     refused: Mapping[str, int] = field(default_factory=dict)
 
     def choices(self, workload: str) -> tuple[Choice, ...]:
         return tuple(each.choice for each in self.ranked.get(workload, ()))
+
+    def is_outdated(self, workload: str, default: Choice | None) -> bool:
+        """Whether the choices were compared with other defaults than ``default``, which may be better than all of them."""
+        known = self.defaults.get(workload, frozenset())
+        return default is not None and bool(known) and default not in known
 
     def is_modelled(self, workload: str) -> bool:
         """Whether the best choice comes from a model (tune/modelled.py), since nobody measured one."""
@@ -260,8 +272,15 @@ def tuned(records: Iterable[Record], setting: Setting, *, elsewhere: Iterable[Re
         elif record.wins and record.ratio is not None and record.us is not None:
             near = record.how == "measured", own, record.setting.threads == setting.threads
             results.setdefault(record.workload, {}).setdefault(near, {}).setdefault(record.choice, []).append(record)
-    ranked = {workload: _ranked(found[max(found)]) for workload, found in sorted(results.items())}
-    return Tuned(ranked=ranked, refused=refused)
+    nearest = {workload: found[max(found)] for workload, found in sorted(results.items())}
+    return Tuned(
+        ranked={workload: _ranked(found) for workload, found in nearest.items()},
+        defaults={
+            workload: frozenset(choice for choice, records in found.items() if any(record.is_default for record in records))
+            for workload, found in nearest.items()
+        },
+        refused=refused,
+    )  # fmt: skip
 
 
 def _ranked(found: Mapping[Choice, Sequence[Record]]) -> tuple[Ranked, ...]:

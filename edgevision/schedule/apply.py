@@ -36,8 +36,8 @@ from edgevision.schedule.workload import ANCHOR, Views, Workload, parse
 from edgevision.target import Target
 from edgevision.tuning_log import Choice
 
-Chosen = Callable[[str], Sequence[Choice]]
-"""A workload's key -> what to schedule it with, the best first."""
+Chosen = Callable[[str, Choice | None], Sequence[Choice]]
+"""A workload's key and its default, None where templates are left out -> what to schedule it with, the best first."""
 
 
 class Template(Protocol):
@@ -63,7 +63,7 @@ WINOGRAD = frozenset({winograd.NAME, depthwise_winograd.NAME})
 ANCHORLESS: tuple[Template, ...] = (interleave, transpose, product, rows)
 
 
-def untuned(_: str) -> tuple[Choice, ...]:
+def untuned(_key: str, _default: Choice | None) -> tuple[Choice, ...]:
     return ()
 
 
@@ -74,10 +74,17 @@ def schedule_workload(
     """One workload on static shapes -> the same function with loops for ``target``, without the templates
     ``excluded``. ``seen``: the views that it works on (see `Workload`), only for functions that a template takes. ``key``:
     what a log knows it by, its own without."""
-    for choice in chosen(key or identify(func, seen).key) if chosen is not untuned else ():
-        found = realize(choice, func, target, excluded, seen)
+    default = _by_default(func, target, excluded, seen)
+    if chosen is untuned:
+        return default
+    for choice in chosen(key or identify(func, seen).key, None if excluded else default.choice):
+        found = default if choice == default.choice else realize(choice, func, target, excluded, seen)
         if found is not None:
             return replace(found, schedule="tuned:" + found.schedule.partition(":")[2])
+    return default
+
+
+def _by_default(func: tirx.PrimFunc, target: Target, excluded: frozenset[str], seen: Views | None) -> Scheduled:
     workload = _parsed(func, target, seen)
     for template in _templates(workload, excluded):
         found = template.schedule(workload, target) if workload is not None else None

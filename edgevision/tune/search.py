@@ -165,10 +165,11 @@ def start(task: Task, records: Sequence[Record], setting: Setting, seed: int, el
     search = Search(task=task, random=Random(f"{seed} {task.key}"), best=task.default)
     own: list[Record] = []
     others = [record for record in elsewhere if record.workload == task.key or record.what == task.what]
+    outdated = tuned([r for r in records if r.workload == task.key], setting).is_outdated(task.key, task.default)
     for record in records:
         if record.workload != task.key and record.what != task.what:
             continue
-        fits = record.workload == task.key and not setting.differs(record.setting)
+        fits = record.workload == task.key and not setting.differs(record.setting) and not outdated
         (own if fits and record.setting.threads == setting.threads else others).append(record)
     for record in own:
         search.trials += 1

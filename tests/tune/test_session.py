@@ -193,6 +193,16 @@ def test_results_of_this_setting_are_no_seeds(tmp_path: Path) -> None:
     assert search.best == BEST and search.seeds == [] and not search.open_to(BEST)
 
 
+def test_results_beside_another_default_are_seeds(tmp_path: Path) -> None:
+    run = session(tmp_path, FakeBench())
+    default = replace(record(setting=run.setting, workload="a", ratio=1.0), choice=space()[1], low=None)
+    best = replace(default, choice=BEST, ratio=0.5, low=0.4)
+    search = start(task(), [default, best], run.setting, 0)
+    assert (search.best, search.us, search.seeds) == (task().default, None, [BEST, default.choice])
+    search = start(task(), [replace(default, choice=task().default), best], run.setting, 0)
+    assert (search.best, search.seeds) == (BEST, [])
+
+
 def test_what_was_tried_takes_no_seeds_place(tmp_path: Path) -> None:
     run = session(tmp_path, FakeBench())
     own = [replace(record(setting=run.setting, workload="a"), choice=choice) for choice in space()[:MOST_SEEDS]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from edgevision.lower.phases import lower
 from edgevision.pipeline import Options, read, scheduled_for
 from edgevision.target import Target, load
 from edgevision.tune.maintenance import logs, problems
-from edgevision.tuning_log import open_logs, setting_of, shipped, tuned
+from edgevision.tuning_log import FILE, Choice, append, folder_name, open_logs, setting_of, shipped, tuned
 from tests.ingest.nets import network, random
 
 ARM64 = load("arm64", cores=1)
@@ -50,3 +51,26 @@ def test_a_compile_for_arm_finds_them_and_says_that_they_are_modelled(tmp_path: 
     assert told == ["arm64: tuning records of 1 workloads are modelled, not measured"] * said
     lines.clear()
     assert not schedules(ARM64, Options(shipped_logs=False))[0].startswith("tuned") and not lines
+
+
+def test_a_compile_leaves_records_beside_another_default_and_says_so(tmp_path: Path) -> None:
+    body = "(float[1,96,14,14] x) => (float[1,576,14,14] y) { c = Conv(x, w, b) y = Clip(c, low, high) }"
+    bounds = {"low": np.array(0, np.float32), "high": np.array(6, np.float32)}
+    onnx.save(network(body, w=random(576, 96, 1, 1), b=random(576), **bounds), tmp_path / "layer.onnx")
+    model, lines = read(tmp_path / "layer.onnx", Options()), []
+    changed = [replace(r, choice=Choice.of("conv2d", {})) if r.is_default else r for r in open_logs([shipped()], ARM64)]
+    append(tmp_path / folder_name(ARM64) / FILE, changed)
+    options = Options(tuning_logs=(tmp_path,), shipped_logs=False)
+    program = scheduled_for(lower(model), ARM64, model, options, lines.append)
+    assert not any(call.step.schedule.startswith("tuned:conv2d") for call in program.calls)
+    assert [line for line in lines if "default" in line] == [
+        "arm64: 1 workloads were tuned beside another default; `edgevision tune` them again"
+    ]
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3-large", "ghostnet-0.5"])
+@pytest.mark.parametrize("target", ["arm64", "x86_64"])
+def test_what_ships_was_compared_with_the_defaults_of_today(name: str, target: str) -> None:
+    model, lines = read(f"zoo:{name}", Options()), []
+    scheduled_for(lower(model), load(target), model, Options(), lines.append)
+    assert not [line for line in lines if "another default" in line]

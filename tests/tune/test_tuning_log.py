@@ -165,6 +165,16 @@ def test_a_modelled_record_yields_to_a_measured_one() -> None:
     assert tuned([modelled, elsewhere], SETTING).choices("w") == (record(3).choice,)
 
 
+def test_choices_are_outdated_beside_another_default() -> None:
+    default, best = replace(record(1, 1.0), low=None, high=None), record(2, 0.8)
+    found = tuned([default, best], SETTING)
+    assert not found.is_outdated("w", default.choice) and found.is_outdated("w", record(3).choice)
+    assert not found.is_outdated("w", None) and not found.is_outdated("another", default.choice)
+    assert not tuned([best], SETTING).is_outdated("w", default.choice), "nobody knows what it was compared with"
+    newer = [replace(default, choice=record(3).choice), record(4, 0.9)]
+    assert tuned([default, best], SETTING, elsewhere=newer).is_outdated("w", record(3).choice), "those of this machine count"
+
+
 def test_results_of_another_machine_count_where_there_are_none_of_this_one() -> None:
     own, shipped = record(1, 0.9), [record(2, 0.5), replace(record(3, 0.7), workload="other")]
     found = tuned([own], SETTING, elsewhere=shipped)

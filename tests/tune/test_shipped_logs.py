@@ -60,12 +60,13 @@ def test_a_compile_leaves_records_beside_another_default_and_says_so(tmp_path: P
     model, lines = read(tmp_path / "layer.onnx", Options()), []
     changed = [replace(r, choice=Choice.of("conv2d", {})) if r.is_default else r for r in open_logs([shipped()], ARM64)]
     append(tmp_path / folder_name(ARM64) / FILE, changed)
-    options = Options(tuning_logs=(tmp_path,), shipped_logs=False)
-    program = scheduled_for(lower(model), ARM64, model, options, lines.append)
-    assert not any(call.step.schedule.startswith("tuned:conv2d") for call in program.calls)
-    assert [line for line in lines if "default" in line] == [
-        "arm64: 1 workloads were tuned beside another default; `edgevision tune` them again"
-    ]
+    told = ["arm64: 1 workloads were tuned beside another default; `edgevision tune` them again"]
+    for winograd in (True, False):  # without templates, what is left is another default than what was tuned
+        options = Options(tuning_logs=(tmp_path,), shipped_logs=False, winograd=winograd)
+        program = scheduled_for(lower(model), ARM64, model, options, lines.append)
+        assert any(call.step.schedule.startswith("tuned:conv2d") for call in program.calls) is not winograd
+        assert [line for line in lines if "default" in line] == told * winograd
+        lines.clear()
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3-large", "ghostnet-0.5"])

@@ -170,7 +170,8 @@ def test_choices_are_outdated_beside_another_default() -> None:
     found = tuned([default, best], SETTING)
     assert not found.is_outdated("w", default.choice) and found.is_outdated("w", record(3).choice)
     assert not found.is_outdated("w", None) and not found.is_outdated("another", default.choice)
-    assert not tuned([best], SETTING).is_outdated("w", default.choice), "nobody knows what it was compared with"
+    for unknown in ([best], [best, replace(default, low=0.99, high=1.01)]):
+        assert not tuned(unknown, SETTING).is_outdated("w", record(3).choice), "nobody knows what it was compared with"
     newer = [replace(default, choice=record(3).choice), record(4, 0.9)]
     assert tuned([default, best], SETTING, elsewhere=newer).is_outdated("w", record(3).choice), "those of this machine count"
 

@@ -289,11 +289,8 @@ def scheduled_for(program: Program, target: Target, model: Model, options: Optio
     outdated: set[str] = set()
 
     def chosen(workload: str, default: Choice | None) -> Sequence[Choice]:
-        if known.is_outdated(workload, default):
-            outdated.add(workload)
-            return ()
-        asked.add(workload)
-        return known.choices(workload)
+        (outdated if known.is_outdated(workload, default) else asked).add(workload)
+        return known.choices(workload, default)
 
     scheduled = schedule(program, target, _excluded(options), chosen)
     if outdated:

@@ -86,6 +86,7 @@ class Record:
     interval, ``us`` the median in microseconds. ``wins``: it was faster than the best until then, with 95 % confidence,
     or it is the default itself. Figures are None where the outcome is not "right". ``how``: "modelled" figures are cycles of
     an emulated core, as if it ran at 1 GHz. ``device``: its name and its core, "" where the run was on the machine itself.
+    ``beside``: the default schedule that it was compared with, "" in records from before there was this field (see `compared`).
     """
 
     workload: str
@@ -102,6 +103,7 @@ class Record:
     detail: str = ""
     seed: int = 0
     device: str = ""
+    beside: str = ""
 
     @property
     def is_default(self) -> bool:
@@ -137,8 +139,9 @@ def shipped() -> Path:
 def encode(record: Record) -> str:
     """The line of a record. The same record gives the same bytes."""
     content = values(record)
-    if not record.device:
-        del content["device"]
+    for name in ("device", "beside"):
+        if not content[name]:
+            del content[name]
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return f"{zlib.crc32(text.encode()):08x} {text}\n"
 
@@ -235,20 +238,24 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuned:
-    """The best choices of each workload in a setting, best first, which defaults they were compared with, and how many records were
-    refused, by reason."""
+    """The best choices of each workload in a setting, best first, the same by the default that they were compared with, and how
+    many records were refused, by reason."""
 
     ranked: Mapping[str, tuple[Ranked, ...]] = field(default_factory=dict)
-    defaults: Mapping[str, frozenset[Choice]] = field(default_factory=dict)
+    beside: Mapping[str, Mapping[str, tuple[Ranked, ...]]] = field(default_factory=dict)
     refused: Mapping[str, int] = field(default_factory=dict)
 
-    def choices(self, workload: str) -> tuple[Choice, ...]:
-        return tuple(each.choice for each in self.ranked.get(workload, ()))
+    def choices(self, workload: str, default: Choice | None = None) -> tuple[Choice, ...]:
+        """Compared with ``default``, if nobody knows otherwise; compared with whatever it was where that is None."""
+        ranked = self.ranked.get(workload, ())
+        if default is not None:
+            found = self.beside.get(workload, {})
+            ranked = found.get(str(default), found.get("", ()))
+        return tuple(each.choice for each in ranked)
 
     def is_outdated(self, workload: str, default: Choice | None) -> bool:
-        """Whether the choices were compared with other defaults than ``default``, which may be better than all of them."""
-        known = self.defaults.get(workload, frozenset())
-        return default is not None and bool(known) and default not in known
+        """Whether there are choices, but compared with other defaults, which may be worse than ``default``."""
+        return bool(self.choices(workload)) and not self.choices(workload, default)
 
     def is_modelled(self, workload: str) -> bool:
         """Whether the best choice comes from a model (tune/modelled.py), since nobody measured one."""
@@ -263,7 +270,7 @@ def tuned(records: Iterable[Record], setting: Setting, *, elsewhere: Iterable[Re
     setting: measured before modelled, then ``records`` before those of other machines, ``elsewhere``, such as those that ship, then
     the setting's number of threads before another one.
     """
-    results: dict[str, dict[tuple[bool, bool, bool], dict[Choice, list[Record]]]] = {}
+    results: dict[str, dict[tuple[bool, bool, bool], list[Record]]] = {}
     refused: dict[str, int] = {}
     for own, record in (*((True, record) for record in records), *((False, record) for record in elsewhere)):
         reason = setting.differs(record.setting)
@@ -271,19 +278,34 @@ def tuned(records: Iterable[Record], setting: Setting, *, elsewhere: Iterable[Re
             refused[reason] = refused.get(reason, 0) + 1
         elif record.wins and record.ratio is not None and record.us is not None:
             near = record.how == "measured", own, record.setting.threads == setting.threads
-            results.setdefault(record.workload, {}).setdefault(near, {}).setdefault(record.choice, []).append(record)
+            results.setdefault(record.workload, {}).setdefault(near, []).append(record)
     nearest = {workload: found[max(found)] for workload, found in sorted(results.items())}
     return Tuned(
         ranked={workload: _ranked(found) for workload, found in nearest.items()},
-        defaults={
-            workload: frozenset(choice for choice, records in found.items() if any(record.is_default for record in records))
-            for workload, found in nearest.items()
-        },
+        beside={workload: _by_default(found) for workload, found in nearest.items()},
         refused=refused,
-    )  # fmt: skip
+    )
 
 
-def _ranked(found: Mapping[Choice, Sequence[Record]]) -> tuple[Ranked, ...]:
+def compared(records: Sequence[Record]) -> list[str]:
+    """The default that each of the ``records`` of one workload was compared with, "" where nobody knows: for those that do not say
+    it, the one default among them."""
+    defaults = {str(record.choice) for record in records if record.is_default and not record.beside}
+    before = defaults.pop() if len(defaults) == 1 else ""
+    return [record.beside or before for record in records]
+
+
+def _by_default(records: Sequence[Record]) -> dict[str, tuple[Ranked, ...]]:
+    groups: dict[str, list[Record]] = {}
+    for record, default in zip(records, compared(records), strict=True):
+        groups.setdefault(default, []).append(record)
+    return {default: _ranked(found) for default, found in groups.items()}
+
+
+def _ranked(found: Sequence[Record]) -> tuple[Ranked, ...]:
+    of_choice: dict[Choice, list[Record]] = {}
+    for record in found:
+        of_choice.setdefault(record.choice, []).append(record)
     ranked = [
         Ranked(
             choice=choice,
@@ -291,7 +313,7 @@ def _ranked(found: Mapping[Choice, Sequence[Record]]) -> tuple[Ranked, ...]:
             us=median(r.us for r in records if r.us is not None),
             how=records[0].how,
         )
-        for choice, records in found.items()
+        for choice, records in of_choice.items()
     ]
     return tuple(sorted(ranked, key=lambda each: (each.ratio, each.choice.template, each.choice.parameters)))
 

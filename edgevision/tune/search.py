@@ -10,7 +10,7 @@ from random import Random
 
 from edgevision.schedule import metaschedule
 from edgevision.schedule.tasks import Task
-from edgevision.tuning_log import Choice, Record, Setting, tuned
+from edgevision.tuning_log import Choice, Record, Setting, compared, tuned
 
 PLATEAU_TRIALS = 64
 """Without a new best, a task is given up."""
@@ -163,14 +163,9 @@ def neighbours(best: Choice, space: Iterable[Choice]) -> set[Choice]:
 def start(task: Task, records: Sequence[Record], setting: Setting, seed: int, elsewhere: Sequence[Record] = ()) -> Search:
     """A search that knows what a log holds: results of this setting count, others, and those of other machines, are tried first."""
     search = Search(task=task, random=Random(f"{seed} {task.key}"), best=task.default)
-    own: list[Record] = []
-    others = [record for record in elsewhere if record.workload == task.key or record.what == task.what]
-    outdated = tuned([r for r in records if r.workload == task.key], setting).is_outdated(task.key, task.default)
-    for record in records:
-        if record.workload != task.key and record.what != task.what:
-            continue
-        fits = record.workload == task.key and not setting.differs(record.setting) and not outdated
-        (own if fits and record.setting.threads == setting.threads else others).append(record)
+    alike, far = ([r for r in each if r.workload == task.key or r.what == task.what] for each in (records, elsewhere))
+    here = [r for r in alike if r.workload == task.key and r.setting.threads == setting.threads and not setting.differs(r.setting)]
+    own = [record for record, default in zip(here, compared(here), strict=True) if default in ("", str(task.default))]
     for record in own:
         search.trials += 1
         search.fruitless += 1
@@ -179,7 +174,7 @@ def start(task: Task, records: Sequence[Record], setting: Setting, seed: int, el
     if ranked:
         search.best, search.ratio, search.us = ranked[0].choice, ranked[0].ratio, ranked[0].us
     legal = set(task.space)
-    seeds = sorted((r for r in others if r.wins and r.ratio is not None and r.choice in legal), key=_by_ratio)
+    seeds = sorted((r for r in (*alike, *far) if r.wins and r.ratio is not None and r.choice in legal), key=_by_ratio)
     search.seeds = list(dict.fromkeys(r.choice for r in seeds if search.open_to(r.choice)))[:MOST_SEEDS]
     return search
 

@@ -271,7 +271,7 @@ class Session:
             workload=task.key, what=task.what, setting=self.setting, choice=job.choice,
             outcome=verdict.outcome, wins=verdict.better, ratio=scaled(verdict.ratio), low=scaled(verdict.low),
             high=scaled(verdict.high), us=None if verdict.us is None else round(verdict.us, 3), how=self.how,
-            detail=verdict.detail, seed=self.seed, device=device,
+            detail=verdict.detail, seed=self.seed, device=device, beside=str(task.default),
         )  # fmt: skip
 
     def _state(self) -> State:

@@ -201,6 +201,11 @@ def test_results_beside_another_default_are_seeds(tmp_path: Path) -> None:
     assert (search.best, search.us, search.seeds) == (task().default, None, [BEST, default.choice])
     search = start(task(), [replace(default, choice=task().default), best], run.setting, 0)
     assert (search.best, search.seeds) == (BEST, [])
+    append(run.log, [default, replace(best, choice=space()[2])])
+    run.run([task()], read(run.log).records, UNBOUNDED)
+    records = read(run.log).records
+    assert {record.beside for record in records[2:]} == {str(task().default)}
+    assert tuned(records, run.setting).choices("a", task().default)[0] == BEST
 
 
 def test_what_was_tried_takes_no_seeds_place(tmp_path: Path) -> None:

@@ -168,12 +168,22 @@ def test_a_modelled_record_yields_to_a_measured_one() -> None:
 def test_choices_are_outdated_beside_another_default() -> None:
     default, best = replace(record(1, 1.0), low=None, high=None), record(2, 0.8)
     found = tuned([default, best], SETTING)
+    assert found.choices("w", default.choice) == (best.choice, default.choice) and found.choices("w", record(3).choice) == ()
     assert not found.is_outdated("w", default.choice) and found.is_outdated("w", record(3).choice)
     assert not found.is_outdated("w", None) and not found.is_outdated("another", default.choice)
     for unknown in ([best], [best, replace(default, low=0.99, high=1.01)]):
         assert not tuned(unknown, SETTING).is_outdated("w", record(3).choice), "nobody knows what it was compared with"
-    newer = [replace(default, choice=record(3).choice), record(4, 0.9)]
-    assert tuned([default, best], SETTING, elsewhere=newer).is_outdated("w", record(3).choice), "those of this machine count"
+
+
+def test_a_search_anew_beside_another_default_counts_alone() -> None:
+    old = [replace(record(1, 1.0), low=None), record(2, 0.5)]
+    default = record(3).choice
+    new = [replace(r, beside=str(default)) for r in (replace(record(3, 1.0), low=None), record(4, 0.9))]
+    for records in ([*old, *new], [*new, *old]):
+        found = tuned(records, SETTING)
+        assert found.choices("w", default) == (record(4).choice, default)
+        assert found.choices("w", record(1).choice) == (record(2).choice, record(1).choice)
+        assert found.is_outdated("w", record(5).choice)
 
 
 def test_results_of_another_machine_count_where_there_are_none_of_this_one() -> None:

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,17 @@ class SshServer:
 
     def cut(self) -> None:
         """End every connection as a pulled cable and a reboot do: the server's side vanishes, its commands stay."""
-        for pid in self.connections():
+        self._end(self.connections())
+
+    def die(self) -> None:
+        """The same, and nobody can connect any more. What the listener leaves behind belongs to nobody that could be asked."""
+        connections = self.connections()
+        self.process.kill()
+        self._end(connections)
+
+    @staticmethod
+    def _end(connections: Iterable[int]) -> None:
+        for pid in connections:
             if "sshd" in command_line(pid):
                 try_kill(pid)
 

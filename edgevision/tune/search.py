@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import exp2
 from random import Random
 
-from edgevision.schedule import metaschedule
+from edgevision.schedule import generic, metaschedule
 from edgevision.schedule.tasks import Task
 from edgevision.tuning_log import Choice, Record, Setting, compared, tuned
 
@@ -27,7 +27,8 @@ PATIENCE, NEAR = 8, 1.1
 MetaSchedule's samples had 114 of 257 trials on MobileNetV2, in which templates of ours were better, and took 3.5 times as long to
 compile."""
 WARY = 1
-"""So patient with one that came near the best in none of `PATIENCE` results for all tasks of the same sort."""
+"""So patient with one that came near the best in none of `PATIENCE` results for all tasks of the same sort, by the template of
+their default; those that no template takes are each of their own sort: pools have little to do with an ArgMax."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,7 +128,8 @@ class Search:
         return self.random.choice(near or self._of_a_template(left))
 
     def _patience(self, template: str, others: Sequence[Search]) -> int:
-        alike = [self, *(other for other in others if other.task.default.template == self.task.default.template)]
+        sort = self.task.default.template
+        alike = [self, *(other for other in others if other.task.default.template == sort != generic.NAME)]
         missed = sum(search.misses[template] for search in alike)
         return WARY if missed >= PATIENCE and not any(template in search.near for search in alike) else PATIENCE
 

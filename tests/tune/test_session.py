@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgevision.errors import DeviceError
+from edgevision.schedule import generic
 from edgevision.tune.search import MOST_SEEDS, PATIENCE, PLATEAU_TRIALS, neighbours, start
 from edgevision.tune.state import Budget
 from edgevision.tuning_log import Choice, append, read, tuned
@@ -67,12 +68,15 @@ OTHER_TEMPLATE = tuple(Choice.of("depthwise", {"pixels": i, "sweep": i}) for i i
 
 @pytest.mark.parametrize(
     ("near", "default", "drawn"),
-    [(set(), space()[0], False), ({"depthwise"}, space()[0], True), (set(), OTHER_TEMPLATE[0], True)],
-    ids=["near nowhere", "near elsewhere", "another sort"],
-)
+    [
+        (set(), space()[0], False), ({"depthwise"}, space()[0], True), (set(), OTHER_TEMPLATE[0], True),
+        (set(), Choice.of(generic.NAME, {}), True),
+    ],
+    ids=["near nowhere", "near elsewhere", "another sort", "no template's"],
+)  # fmt: skip
 def test_what_others_of_the_sort_teach(tmp_path: Path, near: set[str], default: Choice, drawn: bool) -> None:
-    run = session(tmp_path, FakeBench())
-    own = start(task(choices=(*space(), *OTHER_TEMPLATE)), (), run.setting, 0)
+    run, alike = session(tmp_path, FakeBench()), default if default.template == generic.NAME else space()[0]
+    own = start(replace(task(choices=(*space(), *OTHER_TEMPLATE)), default=alike), (), run.setting, 0)
     other = start(replace(task("b"), default=default), (), run.setting, 0)
     own.misses["depthwise"], other.misses["depthwise"], other.near = 1, PATIENCE, near
     assert any(choice.template == "depthwise" for choice in iter(lambda: own.propose([other]), None)) is drawn

@@ -12,6 +12,7 @@ from edgevision.errors import DeviceError
 from edgevision.schedule import generic
 from edgevision.tune.search import MOST_SEEDS, PATIENCE, PLATEAU_TRIALS, neighbours, start
 from edgevision.tune.state import Budget
+from edgevision.tune.trial import CONFIRM_BLOCKS
 from edgevision.tuning_log import Choice, append, read, tuned
 from tests.tune.fakes import FakeBench, bowl, session, space, task
 from tests.tune.records import record
@@ -88,6 +89,14 @@ def test_neighbours_are_those_of_what_is_best_now(tmp_path: Path) -> None:
     for best in (space()[0], BEST):
         search.best = best
         assert search.propose([]) in neighbours(best, space())
+
+
+def test_what_a_run_improved_is_compared_with_the_default_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, asked = FakeBench(cost=lambda choice: 50.0 if choice == BEST else 100.0), []
+    compare = bench.compare
+    monkeypatch.setattr(bench, "compare", lambda blocks, limit_s: (asked.append(blocks), compare(blocks, limit_s))[1])
+    session(tmp_path, bench).run([task()], (), UNBOUNDED)
+    assert asked[-1] == CONFIRM_BLOCKS[1] and BEST in bench.built
 
 
 def test_a_plateau_ends_a_task(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ for choice in {[choice.parameters for choice in choices]!r}:
 def test_a_log_may_choose_it_and_views_have_none() -> None:
     func = CASES["1x1"]().func
     key = identify(func).key
-    chosen = schedule_workload(func, NATIVE, chosen=lambda k: (point(4, 1),) if k == key else ())
+    chosen = schedule_workload(func, NATIVE, chosen=lambda k, default: (point(4, 1),) if k == key else ())
     assert chosen.schedule.startswith("tuned:metaschedule") and chosen.choice == point(4, 1)
     assert realize(point(4, 1), func, NATIVE, seen={0: (0, 48)}) is None
     assert all(choice.template == "conv2d" for choice in space(func, NATIVE, seen={0: (0, 48)}))

@@ -49,7 +49,7 @@ def test_padding_makes_no_other_workload_for_a_log() -> None:
     dense = {identify(func).key for func in lowered.module.functions.values()}
     assert {task.key for task in tasks(lowered, executor.native())} <= dense
     asked: list[str] = []
-    schedule(lowered, executor.native(), chosen=lambda key: asked.append(key) or ())
+    schedule(lowered, executor.native(), chosen=lambda key, default: asked.append(key) or ())
     assert set(asked) <= dense
 
 

@@ -114,9 +114,9 @@ def test_a_log_decides_and_a_choice_that_is_none_falls_back_to_the_next() -> Non
     func = CASES["1x1"]().func
     key = identify(func).key
     chosen, nonsense = space(func, NATIVE)[3], Choice.of("conv2d", {"pixels": 99})
-    by_log = schedule_workload(func, NATIVE, chosen=lambda k: (nonsense, chosen) if k == key else ())
+    by_log = schedule_workload(func, NATIVE, chosen=lambda k, default: (nonsense, chosen) if k == key else ())
     assert by_log.choice == chosen and by_log.schedule.startswith("tuned:conv2d")
-    other = schedule_workload(func, NATIVE, chosen=lambda k: (nonsense,))
+    other = schedule_workload(func, NATIVE, chosen=lambda k, default: (nonsense,))
     assert other.schedule.startswith("template:") and other.choice == schedule_workload(func, NATIVE).choice
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from edgevision.tuning_log import (
     FILE,
     PROVENANCE,
-    Choice,
     Record,
     Setting,
     TuningLogError,
@@ -65,7 +64,7 @@ def merge(source: Path, into: Path) -> dict[str, int]:
 
 
 def prune(folder: Path, keep: int) -> dict[str, tuple[int, int]]:
-    """Keep, of each workload in each setting, the default and the ``keep`` best choices with all their results. Records
+    """Keep, of each workload in each setting, the default and the ``keep`` best choices beside it with all their results. Records
     before and after, by log. A later tuning run no longer knows what was tried in vain."""
     counts = {}
     for log in logs(folder):
@@ -84,11 +83,9 @@ def encode_key(record: Record) -> tuple[str, str, str]:
 def _kept(records: Sequence[Record], keep: int) -> Iterator[Record]:
     for setting in sorted({record.setting for record in records}, key=str):
         ours = [record for record in records if record.setting == setting and record.wins]
-        ranked = tuned(ours, setting).ranked
-        for record in ours:
-            best: Sequence[Choice] = [each.choice for each in ranked[record.workload]][:keep]
-            if record.choice in best or record.ratio == 1.0:
-                yield record
+        beside = tuned(ours, setting).beside
+        best = {key: {each.choice for ranked in found.values() for each in ranked[:keep]} for key, found in beside.items()}
+        yield from (record for record in ours if record.is_default or record.choice in best[record.workload])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

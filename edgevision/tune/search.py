@@ -74,7 +74,7 @@ class Search:
         slack = 1.0 - min(1.0, self.task.macs / self.us / self.rate) if self.rate else 1.0
         return self.network_us * (LEAST_GAIN + SLACK_GAIN * slack) * exp2(-self.fruitless / HALF_TRIALS)
 
-    def open_to(self, choice: Choice) -> bool:
+    def is_untried(self, choice: Choice) -> bool:
         """Whether it was not tried yet."""
         return choice in self._left
 
@@ -108,7 +108,7 @@ class Search:
     def _seed(self) -> Choice | None:
         while self.seeds:
             choice = self.seeds.pop(0)
-            if self.open_to(choice):
+            if self.is_untried(choice):
                 return choice
         return None
 
@@ -124,7 +124,7 @@ class Search:
             wanted = self._near_best()
         elif sort < NEIGHBOURS + WINNERS:
             wanted = dict.fromkeys(other.best for other in others)
-        near = [choice for choice in wanted if self.open_to(choice) and choice.template not in hopeless]
+        near = [choice for choice in wanted if self.is_untried(choice) and choice.template not in hopeless]
         return self.random.choice(near or self._of_a_template(left))
 
     def _patience(self, template: str, others: Sequence[Search]) -> int:
@@ -177,7 +177,7 @@ def start(task: Task, records: Sequence[Record], setting: Setting, seed: int, el
         search.best, search.ratio, search.us = ranked[0].choice, ranked[0].ratio, ranked[0].us
     legal = set(task.space)
     seeds = sorted((r for r in (*alike, *far) if r.wins and r.ratio is not None and r.choice in legal), key=_by_ratio)
-    search.seeds = list(dict.fromkeys(r.choice for r in seeds if search.open_to(r.choice)))[:MOST_SEEDS]
+    search.seeds = list(dict.fromkeys(r.choice for r in seeds if search.is_untried(r.choice)))[:MOST_SEEDS]
     return search
 
 

@@ -203,7 +203,7 @@ def test_results_of_this_setting_are_no_seeds(tmp_path: Path) -> None:
     run = session(tmp_path, FakeBench())
     own = replace(record(setting=run.setting, workload="a"), choice=BEST)
     search = start(task(), [own], run.setting, 0)
-    assert search.best == BEST and search.seeds == [] and not search.open_to(BEST)
+    assert search.best == BEST and search.seeds == [] and not search.is_untried(BEST)
 
 
 def test_results_beside_another_default_are_seeds(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgevision.target import load
+from edgevision.tune.maintenance import prune
 from edgevision.tuning_log import (
     FILE,
     Choice,
@@ -184,6 +185,16 @@ def test_a_search_anew_beside_another_default_counts_alone() -> None:
         assert found.choices("w", default) == (record(4).choice, default)
         assert found.choices("w", record(1).choice) == (record(2).choice, record(1).choice)
         assert found.is_outdated("w", record(5).choice)
+
+
+def test_pruning_keeps_the_best_beside_each_default(tmp_path: Path) -> None:
+    old = [replace(record(1, 1.0), low=None), record(2, 0.5), record(3, 0.6)]
+    new = [replace(r, beside=str(record(4).choice)) for r in (replace(record(4, 1.0), low=None), record(5, 0.8), record(6, 0.9))]
+    append(tmp_path / "x86_64-avx512" / FILE, [*old, *new])
+    assert prune(tmp_path, 1) == {"x86_64-avx512": (6, 4)}
+    kept = read(tmp_path / "x86_64-avx512" / FILE).records
+    assert {r.choice for r in kept} == {record(i).choice for i in (1, 2, 4, 5)}
+    assert tuned(kept, SETTING).choices("w", record(4).choice)[0] == record(5).choice
 
 
 def test_results_of_another_machine_count_where_there_are_none_of_this_one() -> None:

@@ -68,6 +68,11 @@ class Target:
         return ARCHES[self.triple.partition("-")[0]]
 
     @property
+    def neon(self) -> bool:
+        """Whether vectors are NEON's, whose products multiply by a lane of another one."""
+        return self.arch in ("aarch64", "arm")
+
+    @property
     def os(self) -> str:
         """One of "linux", "android"."""
         return "android" if "android" in self.triple else "linux"

@@ -119,9 +119,9 @@ keeps accumulators on the stack: 112x112x3 to 32, stride 2, modelled, takes 0.75
 
 def registers(g: Geometry, target: Target) -> int:
     """For a tile and its operands."""
-    by_element = target.arch in ("aarch64", "arm") and reduction_step(g, target) == 1
+    by_element = target.neon and reduction_step(g, target) == 1
     return target.vector_registers - (HELD if by_element else 0)
 
 
 def reduction_step(g: Geometry, target: Target) -> int:
-    return 4 if target.arch in ("aarch64", "arm") and g.ci % 4 == 0 else 1
+    return 4 if target.neon and g.ci % 4 == 0 else 1

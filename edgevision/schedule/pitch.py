@@ -44,6 +44,13 @@ def spread_out(shape: tuple[int, ...]) -> tuple[int, ...]:
     return _longer(shape) if shape[-1] * ITEMSIZE_BYTES["float32"] % CROWDED_BYTES == 0 else shape
 
 
+def odd_lines(elements: int) -> int:
+    """So many float32 or a few more, whose bytes are an odd number of cache lines: what lies as far apart shares a set of a cache
+    only after all sets are taken."""
+    lines = -(-elements // LINE)
+    return (lines + (lines + 1) % 2) * LINE
+
+
 def _longer(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape[:-1], shape[-1] + LINE)
 

@@ -91,7 +91,7 @@ def _default(found: Operands, target: Target) -> dict[str, int]:
 
 
 def _step(found: Operands, target: Target) -> int:
-    return 4 if target.arch in ("aarch64", "arm") and found.depth % 4 == 0 else 1
+    return 4 if target.neon and found.depth % 4 == 0 else 1
 
 
 def _operands(workload: Workload) -> Operands | None:

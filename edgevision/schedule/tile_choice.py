@@ -61,6 +61,11 @@ def contenders(
     return tuple(tile for tile, cycles in found if cycles <= within * least)
 
 
+def cycles(pixels: int, channels: int, reduction: int, width: int, tile: RegisterTile, *, lane_form: bool) -> float:
+    """Modelled, of a [pixels, channels] result with ``reduction`` steps each in such tiles."""
+    return _cycles(pixels, tile.pixels, len(lanes(channels, width)), tile.vectors, reduction, lane_form=lane_form)
+
+
 def _modelled(
     pixels: int, channels: int, reduction: int, width: int, registers: int, *, lane_form: bool
 ) -> Iterator[tuple[RegisterTile, float]]:

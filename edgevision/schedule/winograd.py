@@ -1,25 +1,28 @@
 """Template for 3x3 convolution, dense or in groups, with stride 1 or 2: Winograd's F(m x m, 3 x 3).
 
-    pad -> V[p, t, ci] = B^T d B of every tile -> per block of output channels: M[p, t] = V[p, t] U[p] -> A^T M A,
-    tail, store
+    per strip of rows of tiles: per part of the input channels:
+        V[p, t, ci] = B^T d B of every tile -> per block of output channels:
+            (U[p, ci] = G g G^T) -> M[p, t] = V[p, t] U[p] -> A^T M A, + the sums of the parts before -> tail, store
 
 With m = 4 a tile of 6 x 6 inputs gives 4 x 4 outputs for 36 products an input channel instead of 144; with stride 2 a tile
 of 9 x 9 gives them for 81 (see `strided`). Weights U are transformed in float64, before the first run or at compile time, into
 [group][block][p][ci][block's channels], once where points share them; they take (m + 2)^2 / 9 times the room of the kernel.
+Where that room is what a layer waits for, they are made of the kernel in each run instead, a block and part at a time.
+Strips and parts are as small as leaves the transformed data in the L2.
 Channels of a group are filled up with zeros to whole vectors, so that the long transforms are generated for one width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 
 from tvm.script.ir_builder import IRBuilder
 from tvm.tirx.script.builder import ir as T  # noqa: N812
 
-from edgevision.filter_transform import FilterTransform
-from edgevision.schedule.geometry import Geometry
 from edgevision.schedule.linear_map import times
+from edgevision.schedule.pitch import odd_lines
 from edgevision.schedule.register_tile import (
     Ahead,
     Buffer,
@@ -39,8 +42,9 @@ from edgevision.schedule.register_tile import (
 from edgevision.schedule.scheduled import Scheduled
 from edgevision.schedule.tail import Tail, elementwise_tail
 from edgevision.schedule.tail import parameters as parameters_of
-from edgevision.schedule.toom_cook import TAPS, Transforms, strided, transforms
-from edgevision.schedule.winograd_choice import default, outputs_a_tile, space, takes, tile_count
+from edgevision.schedule.toom_cook import TAPS, spanning
+from edgevision.schedule.winograd_choice import default, outputs_a_tile, space, takes
+from edgevision.schedule.winograd_plan import Plan, Strip, plan_of
 from edgevision.schedule.workload import Workload
 from edgevision.target import Target
 from edgevision.tuning_log import Choice
@@ -48,79 +52,6 @@ from edgevision.tuning_log import Choice
 __all__ = ["NAME", "schedule", "space"]
 
 NAME = "winograd"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """``rows`` x ``columns`` tiles an image; ``chunk`` tiles go through the products of one block of channels at a
-    time. ``blocks`` are those of one group."""
-
-    geometry: Geometry
-    matrices: Transforms
-    outputs: int
-    rows: int
-    columns: int
-    chunk: int
-    tile: int
-    width: int
-    step: int
-    blocks: tuple[tuple[Lanes, ...], ...]
-
-    @property
-    def stride(self) -> int:
-        return self.geometry.strides[0]
-
-    @property
-    def size(self) -> int:
-        """Of a tile of data, along an axis."""
-        return self.stride * (self.outputs - 1) + TAPS
-
-    @property
-    def order(self) -> tuple[int, ...]:
-        """In which the transform takes the data along an axis."""
-        return tuple(i for start in range(self.stride) for i in range(start, self.size, self.stride))
-
-    @property
-    def points(self) -> int:
-        return self.size**2
-
-    @property
-    def slots(self) -> int:
-        """Rows of points with weights of their own."""
-        return len(self.matrices.kernel)
-
-    def slot(self, point: Expr) -> Expr:
-        """Where a point's weights are."""
-        if self.slots == self.size:
-            return point
-        last = T.int64(self.slots - 1)
-        return T.min(point // self.size, last) * self.slots + T.min(point % self.size, last)
-
-    @property
-    def tiles(self) -> int:
-        return self.geometry.n * self.rows * self.columns
-
-    @property
-    def inputs(self) -> int:
-        """Input channels of a group, filled up."""
-        return -(-self.geometry.ci // self.width) * self.width
-
-    @property
-    def channels(self) -> int:
-        """Output channels of a group."""
-        return self.geometry.co // self.geometry.groups
-
-    @property
-    def weights(self) -> int:
-        """Elements of a group."""
-        return self.slots**2 * self.inputs * sum(v.width for b in self.blocks for v in b)
-
-    @property
-    def padded(self) -> tuple[int, int, int, int]:
-        """The zero-padded data that whole tiles read."""
-        g, step = self.geometry, self.stride * self.outputs
-        reach = self.size - step
-        return (g.n, self.rows * step + reach, self.columns * step + reach, g.groups * self.inputs)
 
 
 def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] | None = None) -> Scheduled | None:
@@ -135,173 +66,273 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
         if outputs is None:
             return None
         parameters = default(shape, target, outputs)
-    plan = _plan(shape, target, parameters)
+    plan = plan_of(shape, target, parameters)
     number = workload.number_of(shape.weights)
-    scratch = (plan.padded, (plan.points * plan.tiles * plan.padded[-1],))
+    scratch = ((plan.points * plan.plane,), *([plan.sums] if plan.parts > 1 else []))
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True):
             T.func_name("kernel")
             T.func_attr({"tirx.noalias": True})
             places = parameters_of(workload, {number: (shape.groups * plan.weights,)})
-            padded, transformed = (T.arg(f"s{i}", T.buffer(s, "float32", layout=None)) for i, s in enumerate(scratch))
+            data, *sums = [T.arg(f"s{i}", T.buffer(s, "float32", layout=None)) for i, s in enumerate(scratch)]
             tail = Tail(workload, *found, places)
-            _pad(plan, tail.place(shape.source), padded)
-            _transform_data(plan, padded, transformed)
-            _multiply(plan, transformed, places[number], tail)
+            _strips(plan, lambda strip: _convolve(plan, strip, places[number], data, sums[0] if sums else None, tail))
         func = builder.get()
     return Scheduled(
         func=func, schedule=f"template:{NAME} {plan.outputs}x{plan.outputs}", choice=Choice.of(NAME, parameters),
-        relay={number: _filters(plan)}, scratch=scratch,
+        relay={number: plan.relay}, scratch=scratch,
     )  # fmt: skip
 
 
-def _plan(g: Geometry, target: Target, parameters: Mapping[str, int]) -> Plan:
-    outputs, pixels, vectors = parameters["outputs"], parameters["pixels"], parameters["vectors"]
-    width = target.vector_bits // 32
-    cover = lanes(-(-(g.co // g.groups) // width) * width, width)
-    matrices = transforms(outputs) if g.strides == (1, 1) else strided(outputs)
-    return Plan(
-        geometry=g, matrices=matrices, outputs=outputs, rows=-(-g.ho // outputs), columns=-(-g.wo // outputs),
-        chunk=min(tile_count(g, outputs), pixels * parameters["chunk"]), tile=pixels, width=width,
-        step=4 if target.arch in ("aarch64", "arm") else 1,
-        blocks=tuple(cover[i : i + vectors] for i in range(0, len(cover), vectors)),
-    )  # fmt: skip
+def _strips(plan: Plan, strip: Callable[[Strip], None]) -> None:
+    """One after the other; all images at once where a strip is a whole one."""
+    if plan.strip == plan.rows:
+        strip(Strip(images=plan.images, rows=plan.rows, image=T.int64(0), row=T.int64(0)))
+        return
+    full, rest = divmod(plan.rows, plan.strip)
+
+    def image(i: Expr) -> None:
+        loop(full, lambda s: strip(Strip(images=1, rows=plan.strip, image=i, row=s * plan.strip)))
+        if rest:
+            strip(Strip(images=1, rows=rest, image=i, row=T.int64(full * plan.strip)))
+
+    loop(plan.geometry.n, image)
 
 
-def _filters(plan: Plan) -> FilterTransform:
-    last = plan.blocks[-1][-1]
-    return FilterTransform(
-        matrix=plan.matrices.kernel, groups=plan.geometry.groups, channels=plan.channels, inputs=plan.inputs,
-        filled=last.offset + last.width, block=sum(v.width for v in plan.blocks[0]),
-    )  # fmt: skip
+def _convolve(plan: Plan, strip: Strip, weights: Buffer, data: Buffer, sums: Buffer | None, tail: Tail) -> None:
+    def part(number: Expr) -> None:
+        _transform_data(plan, strip, number, tail.place(plan.geometry.source), data)
+        _multiply(plan, _Part(strip=strip, number=number, data=data, weights=weights, sums=sums), tail)
+
+    loop(plan.parts, part)
 
 
-def _pad(plan: Plan, source: Buffer, target: Buffer) -> None:
-    """Each group's channels in whole vectors."""
-    g, width = plan.geometry, plan.width
-    n, h, w, c = plan.padded
-    top, left = g.pads[0], g.pads[1]
-    whole = g.ci // width
+def _transform_data(plan: Plan, strip: Strip, part: Expr, source: Buffer, transformed: Buffer) -> None:
+    """Tiles that reach beyond the image, and channels that do not fill their vectors, by way of a copy with zeros."""
+    g, size, step, width = plan.geometry, plan.size, plan.stride * plan.outputs, plan.width
+    vectors = plan.part // width
 
-    def pixel(image: Expr, y: Expr, x: Expr) -> None:
-        def channels(group: Expr) -> None:
-            def copy(ch: Expr, v: int) -> None:
-                value = load(source, [image, y - top, x - left, group * g.ci + ch], v)
-                store(target, [image, y, x, group * plan.inputs + ch], value, v)
+    def tile(r: Expr, tx: Expr) -> None:
+        image, line = split_index(r, (strip.images, strip.rows))
+        corner = _Corner(
+            image=strip.image + image, y=T.Bind((strip.row + line) * step - g.pads[0]), x=T.Bind(tx * step - g.pads[1])
+        )  # fmt: skip
 
-            loop(whole, lambda i: copy(i * width, width))
-            for v in lanes(g.ci - whole * width, width):
-                copy(T.int64(whole * width + v.offset), v.width)
-            for v in lanes(plan.inputs - g.ci, width):
-                store(target, [image, y, x, group * plan.inputs + (g.ci + v.offset)], zero(v.width), v.width)
-
-        loop(g.groups, channels)
-
-    def row(r: Expr) -> None:
-        image, y = split_index(r, (n, h))
-        inside_y = T.And(y >= top, y < top + g.h)
-        with T.serial(T.int64(w)) as x, T.If(T.And(inside_y, T.And(x >= left, x < left + g.w))):
-            with T.Then():
-                pixel(image, y, x)
-            with T.Else():
-                loop(c // width, lambda i: store(target, [image, y, x, i * width], zero(width), width))
-
-    loop(n * h, row, threads=True)
-
-
-def _transform_data(plan: Plan, padded: Buffer, transformed: Buffer) -> None:
-    g, size, step, channels = plan.geometry, plan.size, plan.stride * plan.outputs, plan.padded[-1]
-    matrix = plan.matrices.data
-
-    def row_of_tiles(r: Expr) -> None:
-        image, ty = split_index(r, (g.n, plan.rows))
-
-        def one(tx: Expr) -> None:
-            number = r * plan.columns + tx
+        def transform(of_group: Callable[[Expr, Expr, Expr, Expr], Expr]) -> None:
+            """``of_group``: the vector at a pixel of the tile, of a group, from a channel of the part on."""
 
             def vector(block: Expr) -> None:
-                ch, v = block * plan.width, plan.width
-                half = []
-                for x in plan.order:
-                    at = [[image, ty * step + y, tx * step + x, ch] for y in plan.order]
-                    column = [T.Bind(load(padded, place, v)) for place in at]
-                    half.append(times(matrix, column, v))
-                for a in range(size):
-                    for b, value in enumerate(times(matrix, [half[x][a] for x in range(size)], v)):
-                        store(transformed, [((a * size + b) * plan.tiles + number) * channels + ch], value, v)
+                group, own = split_index(block, (g.groups, vectors))
+                values = _transformed(plan, lambda y, x: of_group(y, x, group, own * width))
+                for point, value in enumerate(values):
+                    at = point * plan.plane + (r * plan.columns + tx) * plan.pitch + block * width
+                    store(transformed, [at], value, width)
 
-            loop(channels // plan.width, vector)
+            loop(g.groups * vectors, vector)
 
-        loop(plan.columns, one)
+        def copied() -> None:
+            near = T.alloc_buffer((size, size, g.groups, plan.part), "float32", layout=None)
+            _copy(plan, corner, part, source, near)
+            transform(lambda y, x, group, ch: load(near, [y, x, group, ch], width))
 
-    loop(g.n * plan.rows, row_of_tiles, threads=True)
+        if g.ci % width or g.h < size or g.w < size:
+            copied()
+            return
+        first = part * plan.part
+        with T.If(corner.inside(g.h - size, g.w - size)):
+            with T.Then():
+                transform(lambda y, x, group, ch: load(source, corner.at(y, x, group * g.ci + first + ch), width))
+            with T.Else():
+                copied()
+
+    def row_of_tiles(r: Expr) -> None:
+        loop(plan.columns, lambda tx: tile(r, tx))
+
+    loop(strip.images * strip.rows, row_of_tiles, threads=True)
 
 
-def _multiply(plan: Plan, data: Buffer, weights: Buffer, tail: Tail) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Corner:
+    """Where in the source a tile starts, perhaps before it."""
+
+    image: Expr
+    y: Expr
+    x: Expr
+
+    def at(self, y: Expr, x: Expr, channel: Expr) -> list[Expr]:
+        return [self.image, self.y + y, self.x + x, channel]
+
+    def inside(self, last_y: Expr, last_x: Expr, y: Expr = 0, x: Expr = 0) -> Expr:
+        """Whether the pixel (y, x) of the tile is one of the source, up to its pixel (last_y, last_x)."""
+        row = T.And(self.y + y >= 0, self.y + y <= last_y)
+        return T.And(row, T.And(self.x + x >= 0, self.x + x <= last_x))
+
+
+def _copy(plan: Plan, corner: _Corner, part: Expr, source: Buffer, near: Buffer) -> None:
+    """A tile's data of one part of the channels, with zeros where there are none: near[y, x, group, channel]."""
+    g, width = plan.geometry, plan.width
+    whole, rest = divmod(plan.part if plan.parts > 1 else g.ci, width)
+
+    def channels(y: Expr, x: Expr, group: Expr) -> None:
+        def copy(ch: Expr, v: int) -> None:
+            value = load(source, corner.at(y, x, group * g.ci + part * plan.part + ch), v)
+            store(near, [y, x, group, ch], value, v)
+
+        loop(whole, lambda i: copy(i * width, width))
+        for v in lanes(rest, width):
+            copy(T.int64(whole * width + v.offset), v.width)
+        for v in lanes(plan.part - whole * width - rest, width):
+            store(near, [y, x, group, T.int64(whole * width + rest + v.offset)], zero(v.width), v.width)
+
+    def pixel(y: Expr, x: Expr) -> None:
+        with T.If(corner.inside(g.h - 1, g.w - 1, y, x)):
+            with T.Then():
+                loop(g.groups, lambda group: channels(y, x, group))
+            with T.Else():
+                loop(
+                    g.groups * (plan.part // width),
+                    lambda i: store(near, [y, x, *split_index(i * width, (g.groups, plan.part))], zero(width), width),
+                )
+
+    loop(plan.size, lambda y: loop(plan.size, lambda x: pixel(y, x)))
+
+
+def _transformed(plan: Plan, element: Callable[[Expr, Expr], Expr]) -> list[Expr]:
+    """B^T d B of the vectors d at a tile's pixels: a value a point."""
+    matrix, size, half = plan.matrices.data, plan.size, []
+    for x in plan.order:
+        column = [T.Bind(element(y, x)) for y in plan.order]
+        half.append(times(matrix, column, plan.width))
+    return [value for a in range(size) for value in times(matrix, [half[x][a] for x in range(size)], plan.width)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """One part of the input channels of one strip: ``data`` transformed, ``weights`` as they are stored, ``sums`` of the parts
+    before, None where there is only one."""
+
+    strip: Strip
+    number: Expr
+    data: Buffer
+    weights: Buffer
+    sums: Buffer | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Block:
+    """``vectors`` of output channels, from ``channel`` of ``group`` on, ``used`` of them exist. The transformed weights of a slot
+    lie from ``at`` on, ``apart`` elements from the slot before."""
+
+    group: Expr
+    channel: Expr
+    vectors: tuple[Lanes, ...]
+    used: int
+    weights: Buffer
+    at: Expr
+    apart: int
+
+    @property
+    def width(self) -> int:
+        return sum(v.width for v in self.vectors)
+
+
+def _multiply(plan: Plan, part: _Part, tail: Tail) -> None:
     """Chunks of tiles of blocks of output channels over threads: a block's weights meet one chunk after the other."""
     equal = sum(1 for b in plan.blocks if len(b) == len(plan.blocks[0]) and b[-1].offset + plan.width <= plan.channels)
-    _blocks(plan, data, weights, tail, plan.blocks[0], 0, equal)
+    _blocks(plan, part, tail, plan.blocks[0], 0, equal)
     for block in plan.blocks[equal:]:
-        _blocks(plan, data, weights, tail, block, block[0].offset, 1)
+        _blocks(plan, part, tail, block, block[0].offset, 1)
 
 
-def _blocks(
-    plan: Plan, data: Buffer, weights: Buffer, tail: Tail, block: tuple[Lanes, ...], offset: int, number: int
-) -> None:  # fmt: skip
+def _blocks(plan: Plan, part: _Part, tail: Tail, block: tuple[Lanes, ...], offset: int, number: int) -> None:
     """``number`` blocks a group as wide as ``block``, from its channel ``offset`` on; of the last one's channels some may not
     exist: they are zeros that fill up its last vector."""
     vectors = tuple(Lanes(v.offset - block[0].offset, v.width) for v in block)
     width = sum(v.width for v in vectors)
-    used = min(width, plan.channels - offset)
-    chunks, rest = divmod(plan.tiles, plan.chunk)
+    used, count = min(width, plan.channels - offset), plan.geometry.groups * number
+    tiles = part.strip.images * part.strip.rows * plan.columns
+    chunk = min(tiles, plan.chunk)
+    chunks, rest = divmod(tiles, chunk)
 
-    def chunk(which: Expr, first: Expr, tiles: int) -> None:
-        products = T.alloc_buffer((plan.points * plan.chunk * width,), "float32", layout=None)
+    def stored(which: Expr) -> _Block:
         group, channel = which // number, offset + which % number * width
-        at = group * plan.weights + channel * (plan.slots**2 * plan.inputs)
-        of_group = _Operands(data=data, weights=weights, at=at, first=first * plan.padded[-1] + group * plan.inputs)
-        loop(plan.points, lambda p: _products(plan, of_group, products, vectors, tiles, p))
-        loop(tiles, lambda t: _finish(plan, products, tail, vectors, first + t, t, group * plan.channels + channel, used))
+        first = part.number * (plan.part * (plan.taps if plan.late else 1))
+        at = group * plan.weights + channel * (plan.taps * plan.inputs) + first * width
+        return _Block(
+            group=group, channel=channel, vectors=vectors, used=used, weights=part.weights, at=at, apart=plan.inputs * width
+        )  # fmt: skip
 
-    count = plan.geometry.groups * number
-    loop(count * chunks, lambda i: chunk(i // chunks, i % chunks * plan.chunk, plan.chunk), threads=count * chunks > 1)
+    def late(which: Expr) -> None:
+        kernel, apart = stored(which), odd_lines(plan.part * width)
+        made = T.alloc_buffer((plan.slots**2 * apart,), "float32", layout=None)
+        block = replace(kernel, weights=made, at=T.int64(0), apart=apart)
+        _make_weights(plan, kernel, block)
+        loop(chunks, lambda c: _chunk(plan, part, block, tail, c * chunk, chunk))
+        if rest:
+            _chunk(plan, part, block, tail, T.int64(chunks * chunk), rest)
+
+    if plan.late:
+        loop(count, late, threads=count > 1)
+        return
+
+    def one(i: Expr) -> None:
+        _chunk(plan, part, stored(i // chunks), tail, i % chunks * chunk, chunk)
+
+    loop(count * chunks, one, threads=count * chunks > 1)
     if rest:
-        loop(count, lambda i: chunk(i, T.int64(chunks * plan.chunk), rest), threads=count > 1)
+        loop(count, lambda i: _chunk(plan, part, stored(i), tail, T.int64(chunks * chunk), rest), threads=count > 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Operands:
-    """What one chunk of tiles and one block of channels read: data from ``first`` of a point on, weights from ``at`` on."""
+def _make_weights(plan: Plan, stored: _Block, made: _Block) -> None:
+    """All points [slot, ci, block's channels] of the stored [ci, point, block's channels]."""
+    _, matrix = spanning(plan.matrices.kernel)
+    width = stored.width
 
-    data: Buffer
-    weights: Buffer
-    at: Expr
-    first: Expr
+    def inputs(k: Expr) -> None:
+        for v in stored.vectors:
+            half = []
+            for j in range(TAPS):
+                points = [stored.at + (k * plan.taps + i * TAPS + j) * width + v.offset for i in range(TAPS)]
+                column = [T.Bind(load(stored.weights, [point], v.width)) for point in points]
+                half.append(times(matrix, column, v.width))
+            for a in range(plan.slots):
+                for b, value in enumerate(times(matrix, [column[a] for column in half], v.width)):
+                    store(made.weights, [made.at + (a * plan.slots + b) * made.apart + k * width + v.offset], value, v.width)
+
+    loop(plan.part, inputs)
+
+
+def _chunk(plan: Plan, part: _Part, block: _Block, tail: Tail, first: Expr, tiles: int) -> None:
+    """``tiles`` tiles of a strip, from its tile ``first`` on, through one block of output channels."""
+    products = T.alloc_buffer((plan.points * _apart(plan, block),), "float32", layout=None)
+    loop(plan.points, lambda p: _products(plan, part, block, products, first, tiles, p))
+    loop(tiles, lambda t: _finish(plan, part, block, products, tail, first + t, t))
 
 
 def _products(
-    plan: Plan, operands: _Operands, products: Buffer, vectors: tuple[Lanes, ...], tiles: int, point: Expr
+    plan: Plan, part: _Part, block: _Block, products: Buffer, first: Expr, tiles: int, point: Expr
 ) -> None:  # fmt: skip
     """products[point, t] = data[point, first + t] x weights[point] for ``tiles`` tiles."""
-    ci, width, pitch = plan.inputs, sum(v.width for v in vectors), plan.padded[-1]
-    turns = ci // plan.step
-    at, base = T.Bind(operands.at + plan.slot(point) * (ci * width)), operands.first + point * (plan.tiles * pitch)
-    ahead = Ahead(weights=operands.weights, at=at + ci * width, elements=ci * width, pixels=tiles)
+    width, vectors, turns = block.width, block.vectors, plan.part // plan.step
+    at = T.Bind(block.at + _slot(plan, point) * block.apart)
+    base = point * plan.plane + first * plan.pitch + block.group * plan.part
+    ahead = Ahead(weights=block.weights, at=at + block.apart, elements=plan.part * width, pixels=tiles)
 
     def tile(start: Expr, count: int) -> None:
         acc = cleared(count, vectors)
 
         def steps(k: Expr) -> None:
-            ahead.ask(start, count, k, turns)
+            if not plan.late:
+                ahead.ask(start, count, k, turns)
             elements = [
-                T.Bind(load(operands.data, [base + (start + p) * pitch + k * plan.step], plan.step)) for p in range(count)
+                T.Bind(load(part.data, [base + (start + p) * plan.pitch + k * plan.step], plan.step)) for p in range(count)
             ]
-            accumulate(acc, vectors, elements, plan.step, operands.weights, at + k * plan.step * width, width)
+            accumulate(acc, vectors, elements, plan.step, block.weights, at + k * plan.step * width, width)
 
         loop(turns, steps)
         for p, line in enumerate(acc):
             for a, v in zip(line, vectors, strict=True):
-                place = (point * plan.chunk + start + p) * width + v.offset
+                place = point * _apart(plan, block) + (start + p) * width + v.offset
                 store(products, [place], read(a, v.width), v.width)
 
     full, rest = divmod(tiles, plan.tile)
@@ -310,51 +341,79 @@ def _products(
         tile(T.int64(full * plan.tile), rest)
 
 
-def _finish(
-    plan: Plan,
-    products: Buffer,
-    tail: Tail,
-    vectors: tuple[Lanes, ...],
-    number: Expr,
-    t: Expr,
-    channel: Expr,
-    used: int,
-) -> None:
+def _slot(plan: Plan, point: Expr) -> Expr:
+    """Where a point's weights are."""
+    if plan.slots == plan.size:
+        return point
+    last = T.int64(plan.slots - 1)
+    return T.min(point // plan.size, last) * plan.slots + T.min(point % plan.size, last)
+
+
+def _finish(plan: Plan, part: _Part, block: _Block, products: Buffer, tail: Tail, number: Expr, t: Expr) -> None:
     """Outputs of one tile: A^T M A, then what was fused behind the convolution, a row of outputs at a time."""
-    whole, rest = divmod(used, plan.width)
-    width = sum(v.width for v in vectors)
+    whole, rest = divmod(block.used, plan.width)
 
     def vector(q: Expr, lanes_used: int) -> None:
-        half = _half(plan, products, t, width, q * plan.width)
+        half = _half(plan, block, products, t, q * plan.width)
         for y in range(plan.outputs):
             row = T.alloc_buffer((plan.outputs * plan.width,), "float32", layout=None)
             for x, value in enumerate(times(plan.matrices.output, [column[y] for column in half], plan.width)):
                 store(row, [x * plan.width], value, plan.width)
-            _store_row(plan, tail, row, number, y, channel + q * plan.width, lanes_used)
+            channel = block.channel + q * plan.width
+            finished = partial(
+                _store_row, plan, part.strip, tail, row, number, y, block.group * plan.channels + channel, lanes_used
+            )  # fmt: skip
+            if part.sums is None:
+                finished()
+            else:
+                _add_up(plan, part, [number, y, block.group * plan.filled + channel], row, finished)
 
     loop(whole, lambda q: vector(q, plan.width))
     if rest:
         vector(T.int64(whole), rest)
 
 
-def _half(plan: Plan, products: Buffer, t: Expr, width: int, offset: Expr) -> list[list[Expr]]:
+def _half(plan: Plan, block: _Block, products: Buffer, t: Expr, offset: Expr) -> list[list[Expr]]:
     """A^T M for one channel vector: [column of points][row of outputs]."""
     size, half = plan.size, []
     for b in range(size):
-        places = [((a * size + b) * plan.chunk + t) * width + offset for a in range(size)]
+        places = [(a * size + b) * _apart(plan, block) + t * block.width + offset for a in range(size)]
         column = [T.Bind(load(products, [place], plan.width)) for place in places]
         half.append(times(plan.matrices.output, column, plan.width))
     return half
 
 
-def _store_row(plan: Plan, tail: Tail, row: Buffer, number: Expr, y: int, channel: Expr, used: int) -> None:
+def _apart(plan: Plan, block: _Block) -> int:
+    """Products of a block at a point."""
+    return odd_lines(plan.chunk * block.width)
+
+
+def _add_up(plan: Plan, part: _Part, at: list[Expr], row: Buffer, finished: Callable[[], None]) -> None:
+    """A row of outputs, ``at`` tile, row and channel of ``sums``: plus what the parts before made, kept for the next part."""
+    number, y, channel = at
+    places = [(x * plan.width, [number, y * plan.outputs + x, channel]) for x in range(plan.outputs)]
+    with T.If(part.number > 0), T.Then():
+        for x, place in places:
+            store(row, [x], load(row, [x], plan.width) + load(part.sums, place, plan.width), plan.width)
+    with T.If(part.number < plan.parts - 1):
+        with T.Then():
+            for x, place in places:
+                store(part.sums, place, load(row, [x], plan.width), plan.width)
+        with T.Else():
+            finished()
+
+
+def _store_row(
+    plan: Plan, strip: Strip, tail: Tail, row: Buffer, number: Expr, y: int, channel: Expr, used: int
+) -> None:  # fmt: skip
     """Tiles at the lower and right edge may reach beyond the image, the last vector beyond the channels."""
     g, m = plan.geometry, plan.outputs
-    image, ty, tx = split_index(number, (g.n, plan.rows, plan.columns))
+    image, line, tx = split_index(number, (strip.images, strip.rows, plan.columns))
+    ty = strip.row + line
 
     def pixel(x: Expr) -> None:
         for v in lanes(used, plan.width):
-            at = [image, ty * m + y, tx * m + x]
+            at = [strip.image + image, ty * m + y, tx * m + x]
             tail.store(at, channel + v.offset, row, v.width, x * plan.width + v.offset)
 
     def pixels() -> None:

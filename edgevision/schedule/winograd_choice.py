@@ -10,6 +10,8 @@ from edgevision.schedule.geometry import Geometry, geometry
 from edgevision.schedule.tail import elementwise_tail
 from edgevision.schedule.tile_choice import FMA_PORTS, RegisterTile
 from edgevision.schedule.toom_cook import POINTS, STRIDED_POINTS, TAPS
+from edgevision.schedule.winograd_cut import cuts, transform_cycles
+from edgevision.schedule.winograd_tiling import Tiling
 from edgevision.schedule.workload import Workload, dtype_of
 from edgevision.target import Target
 
@@ -21,9 +23,8 @@ STREAMED_BYTES_A_CYCLE = {"x86_64": 5.0, "aarch64": 3.2, "arm": 3.2}
 as much: Zen 5 reads the weights of 7x7x512 at 33 GB/s, and takes 0.69 ms with m = 2, 0.79 with 3, 1.09 with 4, 1.04 directly. Some
 8 GB/s at 2.4 GHz is usual for boards."""
 
-TRANSFORM_CYCLES = {1: {2: 30, 3: 60, 4: 90}, 2: {2: 60}}
-"""Stride -> outputs a tile -> to transform one tile of one channel vector, forth or back: loads, stores and additions counted. With
-stride 2 more outputs a tile gained nothing without a measurement."""
+DEFAULT_OUTPUTS = {1: (2, 3, 4), 2: (2,)}
+"""Stride -> outputs a tile. With stride 2 more of them gained nothing without a measurement."""
 
 STRIDED_CYCLES_A_LANE = 10.6
 """More for a tile with stride 2, whose data are as large as the image, which stays in no L2. Fitted to eight layers of RepVGG-A0
@@ -35,72 +36,58 @@ LEAST_PIXELS = 16
 
 CHUNKS = (1, 2, 4, 8, 16, 32)
 
-AS_GOOD = 1.05
-"""Tiles of at least `LEAST_TILE` pixels that cost no more than so many times the best one's cycles, of which that with the widest
-block reads data the fewest times. 14x14x192 to 192 on NEON, modelled with caches: 2 x 10 and one chunk 5.6 M cycles, 4 x 5 6.2 M,
-8 x 2 and two chunks 8.2 M."""
-LEAST_TILE = 2
-"""That each row of weights which is loaded meets: with one, loads would be the limit."""
+MOST_CUTS = 6
+"""The modelled best ones for each number of outputs are worth a measurement."""
 
 
 def space(workload: Workload, target: Target) -> tuple[dict[str, int], ...]:
-    """What can be chosen: ``outputs`` a tile and axis, ``pixels`` x ``vectors`` of the products' register tile, and a
-    ``chunk`` of so many register tiles that goes through the products at a time."""
+    """What can be chosen: ``outputs`` a tile and axis, ``pixels`` x ``vectors`` of the products' register tile, a
+    ``chunk`` of so many register tiles that goes through the products at a time, and how to cut (see `winograd_cut`)."""
     g = takes(workload)
     if g is None:
         return ()
     found = []
     for outputs in _outputs(g):
-        tiles = tile_count(g, outputs)
-        for tile, chunk in product(_tiles(g, target, tiles), CHUNKS):
-            if chunk == 1 or tile.pixels * chunk < 2 * tiles:
+        tiling = _tiling(g, target, outputs)
+        for tile, chunk in product(_tiles(tiling, target), CHUNKS):
+            if chunk == 1 or tile.pixels * chunk < 2 * tiling.count:
                 found.append({"outputs": outputs, "pixels": tile.pixels, "vectors": tile.vectors, "chunk": chunk})
-    found += [own for own in (dict(default(g, target, m)) for m in _outputs(g)) if own not in found]
+        for own in (default(g, target, outputs), *(cut.parameters(tiling) for cut in cuts(tiling, target)[:MOST_CUTS])):
+            if own not in found:
+                found.append(dict(own))
     return tuple(found)
 
 
 def default(g: Geometry, target: Target, outputs: int) -> Mapping[str, int]:
-    """The modelled best tile, and as many of them as leave room in the L2 for one block's weights, or, where these stay in no L2
-    anyway, for the products: weights are then read once for more tiles. Zen 5, 7x7x512 with m = 2: 0.98 ms with two thirds of the
-    tiles at a time, 0.69 with all; 14x14x256 with m = 3 0.56 and 0.42. On NEON data that do not stay are read a block at a time."""
-    width, tiles, points = target.vector_bits // 32, tile_count(g, outputs), products(g, outputs)
-    neon, half = target.arch in ("aarch64", "arm"), target.l2_bytes // 2
-    tile = tile_choice.choose(tiles, _filled(g, width), g.ci, width, target.vector_registers, lane_form=neon)
-    if neon and 4 * points * tiles * g.ci > half:
-        wide = [each for each in _tiles(g, target, tiles, AS_GOOD) if each.pixels >= LEAST_TILE]
-        tile = max(wide, key=lambda each: each.vectors, default=tile)
-    channels = min(tile.vectors * width, _filled(g, width))
+    """On NEON, whose cores wait for memory, the modelled best cut. Elsewhere all at once: the modelled best tile, and as many of
+    them as leave room in the L2 for one block's weights, or, where these stay in no L2 anyway, for the products: weights are
+    then read once for more tiles. Zen 5, 7x7x512 with m = 2: 0.98 ms with two thirds of the tiles at a time, 0.69 with all;
+    14x14x256 with m = 3 0.56 and 0.42."""
+    tiling = _tiling(g, target, outputs)
+    if target.neon:
+        return cuts(tiling, target)[0].parameters(tiling)
+    width, points, half = tiling.width, tiling.points, target.l2_bytes // 2
+    tile = tile_choice.choose(tiling.count, tiling.filled, g.ci, width, target.vector_registers, lane_form=False)
+    channels = min(tile.vectors * width, tiling.filled)
     stays = 4 * points * channels * g.ci <= half
     room = max(1, half // (4 * points * (channels + (g.ci if stays else 0))))
-    chunk = max(1, min(room, tiles + tile.pixels - 1) // tile.pixels)
+    chunk = max(1, min(room, tiling.count + tile.pixels - 1) // tile.pixels)
     return {"outputs": outputs, "pixels": tile.pixels, "vectors": tile.vectors, "chunk": chunk}
 
 
-def _tiles(g: Geometry, target: Target, tiles: int, within: float = tile_choice.CONTENDING) -> tuple[RegisterTile, ...]:
-    width = target.vector_bits // 32
+def _tiles(tiling: Tiling, target: Target) -> tuple[RegisterTile, ...]:
     return tile_choice.contenders(
-        tiles, _filled(g, width), g.ci, width, target.vector_registers, lane_form=target.arch in ("aarch64", "arm"),
-        within=within,
-    )  # fmt: skip
+        tiling.count, tiling.filled, tiling.geometry.ci, tiling.width, target.vector_registers, lane_form=target.neon
+    )
 
 
-def _filled(g: Geometry, width: int) -> int:
-    """Output channels of a group in whole vectors."""
-    return -(-(g.co // g.groups) // width) * width
-
-
-def products(g: Geometry, outputs: int) -> int:
-    """Of a tile, for each pair of channels: `winograd.Plan.points`."""
-    return (g.strides[0] * (outputs - 1) + TAPS) ** 2
+def _tiling(g: Geometry, target: Target, outputs: int) -> Tiling:
+    return Tiling(geometry=g, outputs=outputs, width=target.vector_bits // 32)
 
 
 def _outputs(g: Geometry) -> tuple[int, ...]:
     """A tile and axis."""
     return tuple(POINTS if g.strides == (1, 1) else STRIDED_POINTS)
-
-
-def tile_count(g: Geometry, outputs: int) -> int:
-    return g.n * -(-g.ho // outputs) * -(-g.wo // outputs)
 
 
 def takes(workload: Workload) -> Geometry | None:
@@ -121,14 +108,14 @@ def applies(g: Geometry) -> bool:
 
 def outputs_a_tile(g: Geometry, target: Target) -> int | None:
     """m with the least modelled cycles; None where the direct form is the cheapest."""
-    width = target.vector_bits // 32
     direct = _cycles(g, g.n * g.ho * g.wo * TAPS**2, TAPS**2, target)
-    vectors = g.groups * -(-g.ci // width) + g.groups * -(-(g.co // g.groups) // width)
     costs: dict[int | None, float] = {None: direct}
-    strided = STRIDED_CYCLES_A_LANE * width * (g.strides[0] - 1)
-    for m, each in TRANSFORM_CYCLES[g.strides[0]].items():
-        tiles = tile_count(g, m)
-        costs[m] = _cycles(g, tiles * products(g, m), (m + TAPS - 1) ** 2, target) + tiles * vectors * (each + strided)
+    for m in DEFAULT_OUTPUTS[g.strides[0]]:
+        tiling = _tiling(g, target, m)
+        vectors = g.groups * (tiling.inputs + tiling.filled) // tiling.width
+        strided = STRIDED_CYCLES_A_LANE * tiling.width * (tiling.stride - 1)
+        transforms = tiling.count * vectors * (transform_cycles(tiling.stride, m) + strided)
+        costs[m] = _cycles(g, tiling.count * tiling.points, tiling.slots**2, target) + transforms
     return min(costs, key=lambda m: costs[m])
 
 
@@ -138,4 +125,4 @@ def _cycles(g: Geometry, products: int, weights: int, target: Target) -> float:
     pairs = g.ci * g.co
     computing = products * pairs / (FMA_PORTS * (target.vector_bits // 32))
     arriving = 4 * weights * pairs / STREAMED_BYTES_A_CYCLE[target.arch]
-    return computing + arriving if target.arch in ("aarch64", "arm") else max(computing, arriving)
+    return computing + arriving if target.neon else max(computing, arriving)

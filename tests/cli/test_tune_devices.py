@@ -104,8 +104,9 @@ def test_devices_of_one_label_share_the_work(desk: Desk, command: Command) -> No
     assert all(device["cpu"] and device["lost"] is None for device in report["devices"])
     records = desk.records("logs")
     check_log(records, 8)
-    assert Counter(record.device.partition(" (")[0] for record in records) == shares
-    assert sum(shares.values()) == len(records) and report["trials"] == 8
+    measured = [record for record in records if record.device]  # what MetaSchedule cannot change reaches no device
+    assert Counter(record.device.partition(" (")[0] for record in measured) == shares
+    assert report["trials"] == 8
     tuned, _ = schedules(command, "--tuning-logs", "logs", "--input-shape", "1,3,32,32")
     assert tuned == {"tuned": WORKLOADS}
     assert not desk.left()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tvm import te, tirx
 from edgevision.lower.compute.convolution import conv
 from edgevision.schedule import winograd, winograd_choice
 from edgevision.schedule.apply import WINOGRAD, realize, schedule_workload, space
-from edgevision.schedule.toom_cook import POINTS, STRIDED_POINTS, strided, transforms
+from edgevision.schedule.toom_cook import POINTS, STRIDED_POINTS, spanning, strided, transforms
 from edgevision.schedule.workload import parse
 from edgevision.target import load
 from edgevision.tuning_log import Choice
@@ -83,6 +84,60 @@ def test_winograd_equals_float64(
     scheduled, result = run(case, target)
     assert scheduled.schedule == f"template:winograd {outputs}x{outputs}"
     assert relative_error(result, case.expected) < WINOGRAD_TOLERANCE
+
+
+CUTS = {
+    "strips": {"rows": 2}, "a strip a row": {"rows": 1}, "parts": {"parts": 2}, "late": {"late": 1},
+    "late in strips": {"rows": 2, "late": 1}, "all of it": {"rows": 2, "parts": 4, "late": 1, "chunk": 2, "vectors": 2},
+}  # fmt: skip
+CUT_LAYERS = {
+    "a rest of rows, tiles and blocks": {"shape": (1, 11, 14, 32), "channels": 40}, "images": {"shape": (3, 9, 10, 32)},
+    "a residual": {"residual": True}, "no pads": {"pads": (0, 0, 0, 0)}, "smaller than a tile": {"shape": (2, 4, 3, 32)},
+    "channels that fill no vector": {"channels": 23}, "groups": {"shape": (1, 10, 13, 96), "channels": 57, "groups": 3},
+    "stride 2": {"strides": (2, 2), "shape": (2, 17, 15, 32)},
+}  # fmt: skip
+UNCUT = {"outputs": 3, "pixels": 3, "vectors": 1, "chunk": 1}
+
+
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
+@pytest.mark.parametrize("layer", CUT_LAYERS.values(), ids=CUT_LAYERS)
+def test_winograd_cut_equals_float64(
+    layer: dict[str, object], cut: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd_choice, "LEAST_PIXELS", 1)
+    case = convolution(**{**SQUARE, "shape": (1, 11, 14, 32), **layer})
+    scheduled = winograd.schedule(parse(case.func), NARROW, {**UNCUT, **cut})
+    assert scheduled is not None
+    assert relative_error(outcome(case, scheduled, NARROW), case.expected) < WINOGRAD_TOLERANCE
+
+
+def test_strips_change_no_bit() -> None:
+    case = convolution(**SQUARE)
+    whole, *others = (
+        outcome(case, found, NARROW)
+        for rows in (4, 3, 1)
+        if (found := winograd.schedule(parse(case.func), NARROW, {**UNCUT, "rows": rows}))
+    )
+    assert len(others) == 2 and all(np.array_equal(whole, each) for each in others)
+
+
+def test_a_strip_needs_room_for_its_own_tiles_alone() -> None:
+    func = convolution((1, 48, 48, 32), 32, (3, 3), pads=(1, 1, 1, 1)).func
+    whole, strips, parts = (
+        winograd.schedule(parse(func), NARROW, {**UNCUT, **cut}) for cut in ({}, {"rows": 4}, {"parts": 4})
+    )
+    assert whole and strips and parts
+    assert prod(strips.scratch[0]) < 0.3 * prod(whole.scratch[0]) > prod(parts.scratch[0])
+
+
+@pytest.mark.parametrize("kernel", [
+    *(transforms(m).kernel for m in POINTS), *(strided(m).kernel for m in STRIDED_POINTS)
+])  # fmt: skip
+def test_few_points_of_a_kernel_make_all_of_them(kernel: np.ndarray) -> None:
+    stored, made = spanning(kernel)
+    assert stored.shape == (3, 3) and np.allclose(made @ stored, kernel, atol=1e-12)
+    assert all(any(np.array_equal(row, own) for own in kernel) for row in stored)
+    assert np.abs(made).sum(axis=1).max() <= 3, "no point is a difference of large ones"
 
 
 @pytest.mark.parametrize(("pixels", "channels", "outputs", "more"), [

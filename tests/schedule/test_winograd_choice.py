@@ -8,56 +8,96 @@ from typing import Any
 import pytest
 
 from edgevision.schedule.geometry import Geometry
-from edgevision.schedule.winograd_choice import LEAST_TILE, default, outputs_a_tile, takes, tile_count
-from edgevision.schedule.workload import parse
+from edgevision.schedule.winograd_choice import default, outputs_a_tile, space, takes
+from edgevision.schedule.winograd_cut import LEAST_TILE
+from edgevision.schedule.winograd_plan import Plan, plan_of
+from edgevision.schedule.workload import Workload, parse
 from edgevision.target import Target, load
 from tests.schedule.workloads import convolution
 
 ARM64 = load("arm64")
 AVX512 = replace(load("x86_64"), vector_bits=512, vector_registers=32)
 OUTPUTS, POINTS = 4, 36
+TWO_CORES = 2 * ARM64.l2_bytes
 
 
-def layer(size: int, channels: int) -> Geometry:
-    case: Any = convolution((1, size, size, channels), channels, (3, 3), pads=(1, 1, 1, 1))
-    workload = parse(case.func)
-    found = takes(workload) if workload else None
+def workload(size: int, channels: int, outputs: int | None = None, stride: int = 1) -> Workload:
+    shape, strides = (1, size, size, channels), (stride, stride)
+    case: Any = convolution(shape, outputs or channels, (3, 3), pads=(1, 1, 1, 1), strides=strides)
+    parsed = parse(case.func)
+    assert parsed is not None
+    return parsed
+
+
+def layer(size: int, channels: int, outputs: int | None = None, stride: int = 1) -> Geometry:
+    found = takes(workload(size, channels, outputs, stride))
     assert found is not None
     return found
+
+
+def cut(size: int, channels: int, outputs: int | None = None, stride: int = 1) -> Plan:
+    """Of the default for a small core."""
+    g = layer(size, channels, outputs, stride)
+    tile = outputs_a_tile(g, ARM64)
+    assert tile is not None
+    return plan_of(g, ARM64, default(g, ARM64, tile))
 
 
 def block_bytes(channels: int, vectors: int, width: int) -> int:
     return 4 * POINTS * channels * min(vectors * width, channels)
 
 
-@pytest.mark.parametrize(("size", "channels", "target"), [(14, 192, ARM64), (7, 512, AVX512)], ids=["arm64", "avx512"])
-def test_weights_that_stay_in_no_l2_meet_all_tiles(size: int, channels: int, target: Target) -> None:
-    g = layer(size, channels)
-    chosen = default(g, target, OUTPUTS)
-    assert block_bytes(channels, chosen["vectors"], target.vector_bits // 32) > target.l2_bytes // 2
-    assert chosen["pixels"] * chosen["chunk"] >= tile_count(g, OUTPUTS)
-    assert chosen["pixels"] >= LEAST_TILE
+def test_weights_that_stay_in_no_l2_meet_all_tiles() -> None:
+    g = layer(7, 512)
+    chosen = default(g, AVX512, OUTPUTS)
+    assert block_bytes(512, chosen["vectors"], 16) > AVX512.l2_bytes // 2
+    assert chosen["pixels"] * chosen["chunk"] >= 4
 
 
-def test_products_stay_in_the_l2() -> None:
-    g = layer(56, 64)
-    chosen = default(g, ARM64, OUTPUTS)
-    tiles = chosen["pixels"] * chosen["chunk"]
-    assert tiles < tile_count(g, OUTPUTS)
-    assert 4 * POINTS * tiles * 4 * chosen["vectors"] <= ARM64.l2_bytes // 2
+LAYERS = {"14x14x192": (14, 192, 192, 1), "28x28x96": (28, 96, 96, 1), "56x56x48": (56, 48, 48, 1), "56x56x64": (56, 64, 64, 1),
+          "112x112x48, stride 2": (112, 48, 48, 2), "28x28x96 to 192, stride 2": (28, 96, 192, 2)}  # fmt: skip
 
 
-def test_weights_that_stay_leave_room_for_data() -> None:
-    g = layer(56, 16)
-    chosen = default(g, ARM64, OUTPUTS)
-    weights = block_bytes(16, chosen["vectors"], 4)
-    data = 4 * POINTS * chosen["pixels"] * chosen["chunk"] * (16 + 4 * chosen["vectors"])
-    assert weights <= ARM64.l2_bytes // 2 and data <= ARM64.l2_bytes // 2
+@pytest.mark.parametrize("shape", LAYERS.values(), ids=LAYERS)
+def test_what_a_small_core_reads_again_stays(shape: tuple[int, int, int, int]) -> None:
+    """Transformed data, and beside them one block's weights and products, in the L2 that two cores have."""
+    plan = cut(*shape)
+    block = sum(v.width for v in plan.blocks[0])
+    weights = (plan.taps + plan.slots**2 * plan.late) * plan.part * block
+    used = plan.points * plan.plane + weights + plan.points * plan.chunk * block
+    assert 4 * used <= 0.75 * TWO_CORES
+    assert 4 * plan.points * plan.count * plan.inputs > TWO_CORES // 2, "whole they would not"
+    assert plan.tile >= LEAST_TILE
 
 
-def test_data_that_stay_leave_the_fastest_tile() -> None:
-    """16 tiles of 32 channels are 74 KB."""
-    assert default(layer(14, 32), ARM64, OUTPUTS)["vectors"] < default(layer(56, 32), ARM64, OUTPUTS)["vectors"]
+def test_a_layer_that_stays_whole_is_not_cut() -> None:
+    plan = cut(14, 32)
+    assert (plan.strip, plan.parts) == (plan.rows, 1)
+
+
+def test_weights_are_made_late_where_they_are_much() -> None:
+    """9 stored for 25 of 14x14x192, once; the 16 of 112x112x48 with stride 2 stay from strip to strip."""
+    heavy, light = cut(14, 192), cut(112, 48, 48, 2)
+    assert heavy.late and heavy.strip == heavy.rows
+    assert not light.late and light.strip < light.rows
+
+
+def test_channels_that_fill_no_vector_are_in_one_part() -> None:
+    g = layer(14, 190)
+    assert "parts" not in default(g, ARM64, 3)
+    assert all("parts" not in each for each in space(workload(14, 190), ARM64))
+
+
+@pytest.mark.parametrize("target", [ARM64, AVX512], ids=["arm64", "avx512"])
+def test_a_search_may_cut_everywhere(target: Target) -> None:
+    found = space(workload(28, 96), target)
+    assert any("rows" in each for each in found) and any("parts" in each for each in found)
+    assert any("late" in each for each in found)
+    assert len({tuple(sorted(each.items())) for each in found}) == len(found)
+
+
+def test_a_core_with_a_large_l2_cuts_nothing_by_default() -> None:
+    assert default(layer(28, 96), AVX512, OUTPUTS).keys() == {"outputs", "pixels", "vectors", "chunk"}
 
 
 @pytest.mark.parametrize(("size", "channels", "target", "outputs"), [

@@ -14,7 +14,7 @@ Channels of a group are filled up with zeros to whole vectors, so that the long 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -68,15 +68,15 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
         parameters = default(shape, target, outputs)
     plan = plan_of(shape, target, parameters)
     number = workload.number_of(shape.weights)
-    scratch = ((plan.points * plan.plane,), *([plan.sums] if plan.parts > 1 else []))
+    scratch = () if plan.apart else plan.kept
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True):
             T.func_name("kernel")
             T.func_attr({"tirx.noalias": True})
             places = parameters_of(workload, {number: (shape.groups * plan.weights,)})
-            data, *sums = [T.arg(f"s{i}", T.buffer(s, "float32", layout=None)) for i, s in enumerate(scratch)]
+            shared = [T.arg(f"s{i}", T.buffer(s, "float32", layout=None)) for i, s in enumerate(scratch)]
             tail = Tail(workload, *found, places)
-            _strips(plan, lambda strip: _convolve(plan, strip, places[number], data, sums[0] if sums else None, tail))
+            _strips(plan, lambda strip: _convolve(plan, strip, places[number], shared, tail))
         func = builder.get()
     return Scheduled(
         func=func, schedule=f"template:{NAME} {plan.outputs}x{plan.outputs}", choice=Choice.of(NAME, parameters),
@@ -85,24 +85,38 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
 
 
 def _strips(plan: Plan, strip: Callable[[Strip], None]) -> None:
-    """One after the other; all images at once where a strip is a whole one."""
+    """All images at once where a strip is a whole one."""
     if plan.strip == plan.rows:
         strip(Strip(images=plan.images, rows=plan.rows, image=T.int64(0), row=T.int64(0)))
         return
     full, rest = divmod(plan.rows, plan.strip)
 
-    def image(i: Expr) -> None:
-        loop(full, lambda s: strip(Strip(images=1, rows=plan.strip, image=i, row=s * plan.strip)))
-        if rest:
-            strip(Strip(images=1, rows=rest, image=i, row=T.int64(full * plan.strip)))
+    def one(i: Expr) -> None:
+        image, number = split_index(i, (plan.geometry.n, full + bool(rest)))
 
-    loop(plan.geometry.n, image)
+        def of(rows: int) -> None:
+            strip(Strip(images=1, rows=rows, image=image, row=number * plan.strip))
+
+        if not rest:
+            of(plan.strip)
+            return
+        with T.If(number < full):
+            with T.Then():
+                of(plan.strip)
+            with T.Else():
+                of(rest)
+
+    loop(plan.geometry.n * (full + bool(rest)), one, threads=plan.apart)
 
 
-def _convolve(plan: Plan, strip: Strip, weights: Buffer, data: Buffer, sums: Buffer | None, tail: Tail) -> None:
+def _convolve(plan: Plan, strip: Strip, weights: Buffer, shared: Sequence[Buffer], tail: Tail) -> None:
+    """``shared``: what all threads keep together (`Plan.kept`), else each keeps its own."""
+    data, *sums = shared or [T.alloc_buffer(shape, "float32", layout=None) for shape in plan.kept]
+
     def part(number: Expr) -> None:
         _transform_data(plan, strip, number, tail.place(plan.geometry.source), data)
-        _multiply(plan, _Part(strip=strip, number=number, data=data, weights=weights, sums=sums), tail)
+        of_strip = _Part(strip=strip, number=number, data=data, weights=weights, sums=sums[0] if sums else None)
+        _multiply(plan, of_strip, tail)
 
     loop(plan.parts, part)
 
@@ -112,8 +126,8 @@ def _transform_data(plan: Plan, strip: Strip, part: Expr, source: Buffer, transf
     g, size, step, width = plan.geometry, plan.size, plan.stride * plan.outputs, plan.width
     vectors = plan.part // width
 
-    def tile(r: Expr, tx: Expr) -> None:
-        image, line = split_index(r, (strip.images, strip.rows))
+    def tile(number: Expr) -> None:
+        image, line, tx = split_index(number, (strip.images, strip.rows, plan.columns))
         corner = _Corner(
             image=strip.image + image, y=T.Bind((strip.row + line) * step - g.pads[0]), x=T.Bind(tx * step - g.pads[1])
         )  # fmt: skip
@@ -125,7 +139,7 @@ def _transform_data(plan: Plan, strip: Strip, part: Expr, source: Buffer, transf
                 group, own = split_index(block, (g.groups, vectors))
                 values = _transformed(plan, lambda y, x: of_group(y, x, group, own * width))
                 for point, value in enumerate(values):
-                    at = point * plan.plane + (r * plan.columns + tx) * plan.pitch + block * width
+                    at = point * plan.plane + number * plan.pitch + block * width
                     store(transformed, [at], value, width)
 
             loop(g.groups * vectors, vector)
@@ -145,10 +159,7 @@ def _transform_data(plan: Plan, strip: Strip, part: Expr, source: Buffer, transf
             with T.Else():
                 copied()
 
-    def row_of_tiles(r: Expr) -> None:
-        loop(plan.columns, lambda tx: tile(r, tx))
-
-    loop(strip.images * strip.rows, row_of_tiles, threads=True)
+    loop(strip.images * strip.rows * plan.columns, tile, threads=not plan.apart)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,16 +282,17 @@ def _blocks(plan: Plan, part: _Part, tail: Tail, block: tuple[Lanes, ...], offse
         if rest:
             _chunk(plan, part, block, tail, T.int64(chunks * chunk), rest)
 
+    shared = not plan.apart and count > 1
     if plan.late:
-        loop(count, late, threads=count > 1)
+        loop(count, late, threads=shared)
         return
 
     def one(i: Expr) -> None:
         _chunk(plan, part, stored(i // chunks), tail, i % chunks * chunk, chunk)
 
-    loop(count * chunks, one, threads=count * chunks > 1)
+    loop(count * chunks, one, threads=not plan.apart and count * chunks > 1)
     if rest:
-        loop(count, lambda i: _chunk(plan, part, stored(i), tail, T.int64(chunks * chunk), rest), threads=count > 1)
+        loop(count, lambda i: _chunk(plan, part, stored(i), tail, T.int64(chunks * chunk), rest), threads=shared)
 
 
 def _make_weights(plan: Plan, stored: _Block, made: _Block) -> None:

@@ -10,7 +10,7 @@ from edgevision.schedule.geometry import Geometry, geometry
 from edgevision.schedule.tail import elementwise_tail
 from edgevision.schedule.tile_choice import FMA_PORTS, RegisterTile
 from edgevision.schedule.toom_cook import POINTS, STRIDED_POINTS, TAPS
-from edgevision.schedule.winograd_cut import cuts, transform_cycles
+from edgevision.schedule.winograd_cut import Cut, cuts, transform_cycles
 from edgevision.schedule.winograd_tiling import Tiling
 from edgevision.schedule.workload import Workload, dtype_of
 from edgevision.target import Target
@@ -23,13 +23,16 @@ STREAMED_BYTES_A_CYCLE = {"x86_64": 5.0, "aarch64": 3.2, "arm": 3.2}
 as much: Zen 5 reads the weights of 7x7x512 at 33 GB/s, and takes 0.69 ms with m = 2, 0.79 with 3, 1.09 with 4, 1.04 directly. Some
 8 GB/s at 2.4 GHz is usual for boards."""
 
-DEFAULT_OUTPUTS = {1: (2, 3, 4), 2: (2,)}
-"""Stride -> outputs a tile. With stride 2 more of them gained nothing without a measurement."""
+STRIDED_OUTPUTS = {True: (2,), False: (2, 4)}
+"""On NEON, elsewhere. 112x112x48 with 4: 0.86 of the cycles and 2.6 times the misses (modelled). Zen 4, of the direct time: 0.64
+with 4, 0.74 with 2; 56x56x48 to 96 0.65 and 0.78."""
+STRIDED_GAIN = 0.95
+"""Of the direct time: what the model says to be nearer to it was slower. 14x14x192 to 1280: 0.97 and Zen 5 1.04."""
 
-STRIDED_CYCLES_A_LANE = 10.6
-"""More for a tile with stride 2, whose data are as large as the image, which stays in no L2. Fitted to eight layers of RepVGG-A0
-and ParNet-S, Zen 5: 112x112x48 takes 1.17 of the direct time, 28x28x192 0.84. On NEON, modelled with caches, 112x112x48 takes
-0.81 and 28x28x96 0.74."""
+STAYING_CYCLES, STRIDED_CYCLES = 0.1, 0.42
+"""More for a point and lane of a tile with stride 2, whose data are as large as the image: where strips of them stay in the L2, and
+where they do not. Fitted to three layers of RepVGG-A0, Zen 4, and to eight of RepVGG-A0 and ParNet-S, Zen 5: 112x112x48 whole
+takes 1.17 of the direct time with 2 outputs, 28x28x192 0.84."""
 
 LEAST_PIXELS = 16
 """One tile. Fewer output pixels would compute what nobody reads."""
@@ -67,12 +70,30 @@ def default(g: Geometry, target: Target, outputs: int) -> Mapping[str, int]:
     if target.neon:
         return cuts(tiling, target)[0].parameters(tiling)
     width, points, half = tiling.width, tiling.points, target.l2_bytes // 2
-    tile = tile_choice.choose(tiling.count, tiling.filled, g.ci, width, target.vector_registers, lane_form=False)
+    rows = _strip(tiling, target)
+    tiles = tiling.tiles(rows)
+    tile = tile_choice.choose(tiles, tiling.filled, g.ci, width, target.vector_registers, lane_form=False)
     channels = min(tile.vectors * width, tiling.filled)
     stays = 4 * points * channels * g.ci <= half
     room = max(1, half // (4 * points * (channels + (g.ci if stays else 0))))
-    chunk = max(1, min(room, tiling.count + tile.pixels - 1) // tile.pixels)
-    return {"outputs": outputs, "pixels": tile.pixels, "vectors": tile.vectors, "chunk": chunk}
+    chunk = max(1, min(room, tiles + tile.pixels - 1) // tile.pixels)
+    cut = Cut(rows=rows, parts=1, late=False, tile=tile, chunk=chunk)
+    return cut.parameters(tiling)
+
+
+def _strip(tiling: Tiling, target: Target) -> int:
+    """Rows of tiles of a strip: all, but with stride 2 as many as take a fourth of the L2 where the weights stay in it. Zen 4,
+    112x112x48 with m = 4: 0.84 ms with one or two rows, 1.30 with all, 1.31 directly."""
+    weights = 4 * tiling.slots**2 * tiling.inputs * tiling.filled
+    if tiling.stride == 1 or tiling.geometry.groups > 1 or weights > target.l2_bytes or _stays(tiling, target, tiling.rows):
+        return tiling.rows
+    row = 4 * tiling.points * tiling.columns * tiling.inputs
+    return min(tiling.rows, max(1, target.l2_bytes // 4 // row))
+
+
+def _stays(tiling: Tiling, target: Target, rows: int) -> bool:
+    """Whether the data of so many rows of tiles take at most half of the L2."""
+    return 4 * tiling.points * tiling.tiles(rows) * tiling.geometry.groups * tiling.inputs <= target.l2_bytes // 2
 
 
 def _tiles(tiling: Tiling, target: Target) -> tuple[RegisterTile, ...]:
@@ -110,13 +131,19 @@ def outputs_a_tile(g: Geometry, target: Target) -> int | None:
     """m with the least modelled cycles; None where the direct form is the cheapest."""
     direct = _cycles(g, g.n * g.ho * g.wo * TAPS**2, TAPS**2, target)
     costs: dict[int | None, float] = {None: direct}
-    for m in DEFAULT_OUTPUTS[g.strides[0]]:
+    for m in _outputs(g) if g.strides == (1, 1) else STRIDED_OUTPUTS[target.neon]:
         tiling = _tiling(g, target, m)
         vectors = g.groups * (tiling.inputs + tiling.filled) // tiling.width
-        strided = STRIDED_CYCLES_A_LANE * tiling.width * (tiling.stride - 1)
-        transforms = tiling.count * vectors * (transform_cycles(tiling.stride, m) + strided)
-        costs[m] = _cycles(g, tiling.count * tiling.points, tiling.slots**2, target) + transforms
-    return min(costs, key=lambda m: costs[m])
+        transform = transform_cycles(tiling.stride, m) + (_strided(tiling, target) if tiling.stride > 1 else 0)
+        costs[m] = _cycles(g, tiling.count * tiling.points, tiling.slots**2, target) + tiling.count * vectors * transform
+    least = min(costs, key=lambda m: costs[m])
+    return least if g.strides == (1, 1) or costs[least] < STRIDED_GAIN * direct else None
+
+
+def _strided(tiling: Tiling, target: Target) -> float:
+    """Cycles more for a tile of one channel vector."""
+    stays = target.neon or _stays(tiling, target, _strip(tiling, target))
+    return tiling.width * tiling.points * (STAYING_CYCLES if stays else STRIDED_CYCLES)
 
 
 def _cycles(g: Geometry, products: int, weights: int, target: Target) -> float:

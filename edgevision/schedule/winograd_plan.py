@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 
@@ -16,17 +17,22 @@ from edgevision.schedule.toom_cook import TAPS, Transforms, spanning, strided, t
 from edgevision.schedule.winograd_tiling import Tiling
 from edgevision.target import Target
 
+IDLE = 1.25
+"""Threads take strips of their own where the one with the most of them takes no more than so many times its share of the time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan(Tiling):
     """``strip`` rows of tiles are transformed at a time, all images in one where that is all rows, and ``chunk`` tiles go through
     the products of one block of channels at a time, ``tile`` in registers. ``parts`` of the input channels are summed one after
-    the other. ``blocks`` are those of one group. ``late`` weights are made in each run, of those that span them."""
+    the other. ``blocks`` are those of one group. ``late`` weights are made in each run, of those that span them. Threads share
+    strips where these are ``apart``, else what is to do in one."""
 
     matrices: Transforms
     strip: int
     parts: int
     late: bool
+    apart: bool
     chunk: int
     tile: int
     step: int
@@ -58,6 +64,11 @@ class Plan(Tiling):
         return odd_lines(self.tiles(self.strip) * self.pitch)
 
     @property
+    def data(self) -> int:
+        """Transformed data of a strip."""
+        return self.points * self.plane
+
+    @property
     def taps(self) -> int:
         """What is stored of the weights of a pair of channels: points, or as many of them as make the others."""
         return TAPS**2 if self.late else self.slots**2
@@ -68,9 +79,16 @@ class Plan(Tiling):
         return self.taps * self.inputs * self.filled
 
     @property
-    def sums(self) -> tuple[int, int, int]:
+    def sums(self) -> tuple[int, int, int] | None:
         """The sums of the parts so far: outputs of each tile of a strip, channels."""
+        if self.parts == 1:
+            return None
         return (self.tiles(self.strip), self.outputs**2, self.geometry.groups * self.filled)
+
+    @property
+    def kept(self) -> tuple[tuple[int, ...], ...]:
+        """What a strip needs while it is made: transformed data, and sums where there are some."""
+        return ((self.data,), *([self.sums] if self.sums else []))
 
     @property
     def relay(self) -> Relay:
@@ -108,10 +126,12 @@ def plan_of(g: Geometry, target: Target, parameters: Mapping[str, int]) -> Plan:
     tiling = Tiling(geometry=g, outputs=parameters["outputs"], width=target.vector_bits // 32)
     pixels, vectors, strip = parameters["pixels"], parameters["vectors"], parameters.get("rows", tiling.rows)
     cover = lanes(tiling.filled, tiling.width)
+    strips = tiling.count / tiling.tiles(strip)
     return Plan(
         geometry=g, outputs=tiling.outputs, width=tiling.width,
         matrices=transforms(tiling.outputs) if tiling.stride == 1 else strided(tiling.outputs), strip=strip,
         parts=parameters.get("parts", 1), late=bool(parameters.get("late", 0)),
+        apart=strips > 1 and -(-ceil(strips) // target.cores) * target.cores <= IDLE * strips,
         chunk=min(tiling.tiles(strip), pixels * parameters["chunk"]), tile=pixels, step=4 if target.neon else 1,
         blocks=tuple(cover[i : i + vectors] for i in range(0, len(cover), vectors)),
     )  # fmt: skip

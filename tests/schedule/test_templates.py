@@ -16,6 +16,7 @@ from tvm import te, tirx
 from edgevision.lower.compute.convolution import conv
 from edgevision.schedule import winograd, winograd_choice
 from edgevision.schedule.apply import WINOGRAD, realize, schedule_workload, space
+from edgevision.schedule.scheduled import Scheduled
 from edgevision.schedule.toom_cook import POINTS, STRIDED_POINTS, spanning, strided, transforms
 from edgevision.schedule.workload import parse
 from edgevision.target import load
@@ -111,23 +112,27 @@ def test_winograd_cut_equals_float64(
     assert relative_error(outcome(case, scheduled, NARROW), case.expected) < WINOGRAD_TOLERANCE
 
 
+def cut_for(case: Case, cores: int, **cut: int) -> Scheduled:
+    found = winograd.schedule(parse(case.func), replace(NARROW, cores=cores), {**UNCUT, **cut})
+    assert found is not None
+    return found
+
+
 def test_strips_change_no_bit() -> None:
     case = convolution(**SQUARE)
-    whole, *others = (
-        outcome(case, found, NARROW)
-        for rows in (4, 3, 1)
-        if (found := winograd.schedule(parse(case.func), NARROW, {**UNCUT, "rows": rows}))
-    )
-    assert len(others) == 2 and all(np.array_equal(whole, each) for each in others)
+    whole, *others = (outcome(case, cut_for(case, cores, rows=rows), NARROW) for rows in (4, 3, 1) for cores in (1, 3))
+    assert all(np.array_equal(whole, each) for each in others)
 
 
-def test_a_strip_needs_room_for_its_own_tiles_alone() -> None:
-    func = convolution((1, 48, 48, 32), 32, (3, 3), pads=(1, 1, 1, 1)).func
-    whole, strips, parts = (
-        winograd.schedule(parse(func), NARROW, {**UNCUT, **cut}) for cut in ({}, {"rows": 4}, {"parts": 4})
-    )
-    assert whole and strips and parts
-    assert prod(strips.scratch[0]) < 0.3 * prod(whole.scratch[0]) > prod(parts.scratch[0])
+def test_threads_that_share_a_strip_share_its_data() -> None:
+    """Threads with strips of their own keep them in workspaces; parts and whole layers they make together."""
+    case = convolution((1, 48, 48, 32), 32, (3, 3), pads=(1, 1, 1, 1))  # 16 rows of tiles
+    whole, few, parts = (cut_for(case, 4, **cut) for cut in ({}, {"rows": 6}, {"parts": 4}))
+    assert prod(few.scratch[0]) < 0.4 * prod(whole.scratch[0]) > prod(parts.scratch[0])
+    assert len(parts.scratch) == 2, "and sums"
+    assert shared(whole.func) == shared(parts.func) == [256, 4 * 85, 4], "tiles, blocks of three tiles, of one"
+    apart = cut_for(case, 4, rows=4)
+    assert not apart.scratch and shared(apart.func) == [4]
 
 
 @pytest.mark.parametrize("kernel", [

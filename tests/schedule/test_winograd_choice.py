@@ -96,6 +96,32 @@ def test_a_search_may_cut_everywhere(target: Target) -> None:
     assert len({tuple(sorted(each.items())) for each in found}) == len(found)
 
 
+LARGE_L2 = replace(AVX512, l2_bytes=1 << 20)
+
+
+@pytest.mark.parametrize(("shape", "outputs", "rows"), [
+    ((112, 48, 48, 2), 4, 1), ((56, 48, 96, 2), 4, 2), ((28, 96, 192, 2), 2, None), ((14, 192, 1280, 2), None, None),
+])  # fmt: skip
+def test_a_stride_pays_where_strips_stay(shape: tuple[int, int, int, int], outputs: int | None, rows: int | None) -> None:
+    g = layer(*shape)
+    assert outputs_a_tile(g, LARGE_L2) == outputs
+    assert outputs is None or default(g, LARGE_L2, outputs).get("rows") == rows
+
+
+def test_strips_are_for_weights_that_stay_too() -> None:
+    """With 256 KiB the 331 KB of them would be read again for each strip: whole, it takes as long as directly."""
+    assert outputs_a_tile(layer(112, 48, 48, 2), AVX512) is None
+    assert "rows" not in default(layer(112, 48, 48, 2), AVX512, 4)
+
+
+@pytest.mark.parametrize(("cores", "apart"), [(1, True), (2, True), (4, True), (3, False)])
+def test_threads_share_strips_where_there_are_enough(cores: int, apart: bool) -> None:
+    """Seven rows of tiles in four strips: of three threads one would make two strips, and the others wait."""
+    g = layer(56, 48, 96, 2)
+    plan = plan_of(g, replace(LARGE_L2, cores=cores), default(g, LARGE_L2, 4))
+    assert plan.apart is apart
+
+
 def test_a_core_with_a_large_l2_cuts_nothing_by_default() -> None:
     assert default(layer(28, 96), AVX512, OUTPUTS).keys() == {"outputs", "pixels", "vectors", "chunk"}
 

@@ -3,7 +3,7 @@
 Whole, the transformed data of a layer are several times its image, and go to memory and back once for each block of output
 channels. Cut by rows of tiles or by input channels they stay, but weights are read again for each strip, and sums kept for each
 part. Lines of 64 bytes that come from behind the L2 are counted here for each cut, and priced in cycles. RepVGG-A0's layers of
-14x14x192 read 34 thousand lines in three parts, and 116 thousand whole (modelled, L2 of 512 KiB).
+14x14x192 read 34 thousand lines in two parts, and 116 thousand whole (modelled, L2 of 512 KiB).
 """
 
 from __future__ import annotations
@@ -36,8 +36,6 @@ LATE_CYCLES = 2.1
 SUMMED = 1.8
 """Times an output's transform, where its sums are kept and read again."""
 MOST_PARTS = 8
-LEAST_TILE = 2
-"""That each row of weights which is loaded meets: with one, loads would be the limit."""
 CONTENDING = 1.1
 """Register tiles that cost no more than so many times the best one's cycles compete: narrower blocks leave more of the L2."""
 
@@ -84,8 +82,6 @@ def _all(tiling: Tiling, target: Target) -> Iterator[Cut]:
             tiles, tiling.filled, g.ci, tiling.width, target.vector_registers, lane_form=target.neon,
             within=CONTENDING,
         ):  # fmt: skip
-            if tile.pixels < min(tiles, LEAST_TILE):
-                continue
             room = PRODUCTS * SHARED * target.l2_bytes / (4 * tiling.points * _block(tiling, tile))
             passes = max(1, -(-tiles // max(tile.pixels, int(room))))
             chunk = -(-tiles // (passes * tile.pixels))

@@ -10,6 +10,7 @@ from edgevision.lower.phases import lower
 from edgevision.program import Program
 from edgevision.schedule.apply import schedule
 from edgevision.schedule.identity import identify
+from edgevision.schedule.pitch import odd_lines
 from edgevision.schedule.tasks import tasks
 from tests import executor
 from tests.ingest.nets import inverted_residual, network, random
@@ -88,3 +89,8 @@ NEAR_MISSES = {
 def test_a_near_miss_stays_as_it_is(body: str, weights: dict[str, np.ndarray], expected: int) -> None:
     used = {name: w for name, w in (WEIGHTS | weights).items() if f"{name})" in body}
     assert spread(program(body, **used)) == expected
+
+
+@pytest.mark.parametrize(("elements", "lines"), [(1, 1), (16, 1), (17, 3), (32, 3), (48, 3), (1024, 65)])
+def test_planes_of_data_are_an_odd_number_of_lines_apart(elements: int, lines: int) -> None:
+    assert odd_lines(elements) == 16 * lines

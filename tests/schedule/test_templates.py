@@ -131,6 +131,7 @@ def test_threads_that_share_a_strip_share_its_data() -> None:
     assert prod(few.scratch[0]) < 0.4 * prod(whole.scratch[0]) > prod(parts.scratch[0])
     assert len(parts.scratch) == 2, "and sums"
     assert shared(whole.func) == shared(parts.func) == [256, 4 * 85, 4], "tiles, blocks of three tiles, of one"
+    assert 3 not in shared(few.func), "three strips, one after the other"
     apart = cut_for(case, 4, rows=4)
     assert not apart.scratch and shared(apart.func) == [4]
 
@@ -143,6 +144,7 @@ def test_few_points_of_a_kernel_make_all_of_them(kernel: np.ndarray) -> None:
     assert stored.shape == (3, 3) and np.allclose(made @ stored, kernel, atol=1e-12)
     assert all(any(np.array_equal(row, own) for own in kernel) for row in stored)
     assert np.abs(made).sum(axis=1).max() <= 3, "no point is a difference of large ones"
+    assert sum(np.array_equal(row, unit) for row in made for unit in np.eye(3)) == 3, "those cost nothing"
 
 
 @pytest.mark.parametrize(("pixels", "channels", "outputs", "more"), [

@@ -56,9 +56,9 @@ class Cut:
     chunk: int
 
     def parameters(self, tiling: Tiling) -> Mapping[str, int]:
-        """What is as it would be without a cut is left out."""
+        """What is as it would be without a cut is left out. ``strips`` as even as they can be."""
         found = {"outputs": tiling.outputs, "pixels": self.tile.pixels, "vectors": self.tile.vectors, "chunk": self.chunk}
-        found |= {"rows": self.rows} if self.rows < tiling.rows else {}
+        found |= {"strips": -(-tiling.rows // self.rows)} if self.rows < tiling.rows else {}
         found |= {"parts": self.parts} if self.parts > 1 else {}
         return found | ({"late": 1} if self.late else {})
 

@@ -124,7 +124,7 @@ class Strip:
 
 def plan_of(g: Geometry, target: Target, parameters: Mapping[str, int]) -> Plan:
     tiling = Tiling(geometry=g, outputs=parameters["outputs"], width=target.vector_bits // 32)
-    pixels, vectors, strip = parameters["pixels"], parameters["vectors"], parameters.get("rows", tiling.rows)
+    pixels, vectors, strip = parameters["pixels"], parameters["vectors"], -(-tiling.rows // parameters.get("strips", 1))
     cover = lanes(tiling.filled, tiling.width)
     strips = tiling.count / tiling.tiles(strip)
     return Plan(

@@ -146,17 +146,17 @@ class Search:
 
 def neighbours(best: Choice, space: Iterable[Choice]) -> set[Choice]:
     """Choices of the same template that differ from ``best`` by one step of one parameter, or by one step each of two; for
-    MetaSchedule's, whose numbers have no order, its own."""
+    MetaSchedule's, whose numbers have no order, its own. What a choice does not say is a step below the least that others say."""
     if best.template == metaschedule.NAME:
         return metaschedule.neighbours(best)
-    same = [choice for choice in space if choice.template == best.template]
-    steps = {
-        name: {value: place for place, value in enumerate(sorted({choice.mapping[name] for choice in same}))}
-        for name in best.mapping
-    }
+    same = [best, *(choice for choice in space if choice.template == best.template)]
+    names = sorted({name for choice in same for name in choice.mapping})
+    rows = [[choice.mapping.get(name, 0) for name in names] for choice in same]
+    steps = [{value: place for place, value in enumerate(sorted(set(column)))} for column in zip(*rows, strict=True)]
+    (start, *others) = ([places[value] for places, value in zip(steps, row, strict=True)] for row in rows)
     near = set()
-    for choice in same:
-        moved = [abs(steps[n].get(choice.mapping[n], 0) - steps[n].get(v, 0)) for n, v in best.parameters]
+    for choice, other in zip(same[1:], others, strict=True):
+        moved = [abs(a - b) for a, b in zip(start, other, strict=True)]
         if max(moved) == 1 and sum(moved) <= 2:
             near.add(choice)
     return near

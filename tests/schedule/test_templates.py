@@ -88,11 +88,11 @@ def test_winograd_equals_float64(
 
 
 CUTS = {
-    "strips": {"rows": 2}, "a strip a row": {"rows": 1}, "parts": {"parts": 2}, "late": {"late": 1},
-    "late in strips": {"rows": 2, "late": 1}, "all of it": {"rows": 2, "parts": 4, "late": 1, "chunk": 2, "vectors": 2},
+    "strips": {"strips": 2}, "a strip a row": {"strips": 5}, "parts": {"parts": 2}, "late": {"late": 1},
+    "late in strips": {"strips": 2, "late": 1}, "all of it": {"strips": 2, "parts": 4, "late": 1, "chunk": 2, "vectors": 2},
 }  # fmt: skip
 CUT_LAYERS = {
-    "a rest of rows, tiles and blocks": {"shape": (1, 11, 14, 32), "channels": 40}, "images": {"shape": (3, 9, 10, 32)},
+    "a rest of rows, tiles and blocks": {"shape": (1, 14, 14, 32), "channels": 40}, "images": {"shape": (3, 9, 10, 32)},
     "a residual": {"residual": True}, "no pads": {"pads": (0, 0, 0, 0)}, "smaller than a tile": {"shape": (2, 4, 3, 32)},
     "channels that fill no vector": {"channels": 23}, "groups": {"shape": (1, 10, 13, 96), "channels": 57, "groups": 3},
     "stride 2": {"strides": (2, 2), "shape": (2, 17, 15, 32)},
@@ -106,7 +106,7 @@ def test_winograd_cut_equals_float64(
     layer: dict[str, object], cut: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(winograd_choice, "LEAST_PIXELS", 1)
-    case = convolution(**{**SQUARE, "shape": (1, 11, 14, 32), **layer})
+    case = convolution(**{**SQUARE, "shape": (1, 13, 14, 32), **layer})
     scheduled = winograd.schedule(parse(case.func), NARROW, {**UNCUT, **cut})
     assert scheduled is not None
     assert relative_error(outcome(case, scheduled, NARROW), case.expected) < WINOGRAD_TOLERANCE
@@ -119,20 +119,20 @@ def cut_for(case: Case, cores: int, **cut: int) -> Scheduled:
 
 
 def test_strips_change_no_bit() -> None:
-    case = convolution(**SQUARE)
-    whole, *others = (outcome(case, cut_for(case, cores, rows=rows), NARROW) for rows in (4, 3, 1) for cores in (1, 3))
+    case = convolution(**{**SQUARE, "shape": (1, 13, 14, 32)})  # 5 rows of tiles
+    whole, *others = (outcome(case, cut_for(case, cores, strips=strips), NARROW) for strips in (1, 2, 5) for cores in (1, 3))
     assert all(np.array_equal(whole, each) for each in others)
 
 
 def test_threads_that_share_a_strip_share_its_data() -> None:
     """Threads with strips of their own keep them in workspaces; parts and whole layers they make together."""
     case = convolution((1, 48, 48, 32), 32, (3, 3), pads=(1, 1, 1, 1))  # 16 rows of tiles
-    whole, few, parts = (cut_for(case, 4, **cut) for cut in ({}, {"rows": 6}, {"parts": 4}))
+    whole, few, parts = (cut_for(case, 4, **cut) for cut in ({}, {"strips": 3}, {"parts": 4}))
     assert prod(few.scratch[0]) < 0.4 * prod(whole.scratch[0]) > prod(parts.scratch[0])
     assert len(parts.scratch) == 2, "and sums"
     assert shared(whole.func) == shared(parts.func) == [256, 4 * 85, 4], "tiles, blocks of three tiles, of one"
     assert 3 not in shared(few.func), "three strips, one after the other"
-    apart = cut_for(case, 4, rows=4)
+    apart = cut_for(case, 4, strips=4)
     assert not apart.scratch and shared(apart.func) == [4]
 
 

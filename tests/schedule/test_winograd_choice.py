@@ -93,7 +93,7 @@ def test_channels_that_fill_no_vector_are_in_one_part() -> None:
 @pytest.mark.parametrize("target", [ARM64, AVX512], ids=["arm64", "avx512"])
 def test_a_search_may_cut_everywhere(target: Target) -> None:
     found = space(workload(28, 96), target)
-    assert any("rows" in each for each in found) and any("parts" in each for each in found)
+    assert any("strips" in each for each in found) and any("parts" in each for each in found)
     assert any("late" in each for each in found)
     assert len({tuple(sorted(each.items())) for each in found}) == len(found)
 
@@ -101,19 +101,19 @@ def test_a_search_may_cut_everywhere(target: Target) -> None:
 LARGE_L2 = replace(AVX512, l2_bytes=1 << 20)
 
 
-@pytest.mark.parametrize(("shape", "outputs", "rows"), [
-    ((112, 48, 48, 2), 4, 1), ((56, 48, 96, 2), 4, 2), ((28, 96, 192, 2), 2, None), ((14, 192, 1280, 2), None, None),
+@pytest.mark.parametrize(("shape", "outputs", "strips"), [
+    ((112, 48, 48, 2), 4, 14), ((56, 48, 96, 2), 4, 4), ((28, 96, 192, 2), 2, None), ((14, 192, 1280, 2), None, None),
 ])  # fmt: skip
-def test_a_stride_pays_where_strips_stay(shape: tuple[int, int, int, int], outputs: int | None, rows: int | None) -> None:
+def test_a_stride_pays_where_strips_stay(shape: tuple[int, int, int, int], outputs: int | None, strips: int | None) -> None:
     g = layer(*shape)
     assert outputs_a_tile(g, LARGE_L2) == outputs
-    assert outputs is None or default(g, LARGE_L2, outputs).get("rows") == rows
+    assert outputs is None or default(g, LARGE_L2, outputs).get("strips") == strips
 
 
 def test_strips_are_for_weights_that_stay_too() -> None:
     """With 256 KiB the 331 KB of them would be read again for each strip: whole, it takes as long as directly."""
     assert outputs_a_tile(layer(112, 48, 48, 2), AVX512) is None
-    assert "rows" not in default(layer(112, 48, 48, 2), AVX512, 4)
+    assert "strips" not in default(layer(112, 48, 48, 2), AVX512, 4)
 
 
 @pytest.mark.parametrize(("cores", "apart"), [(1, True), (2, True), (4, True), (3, False)])

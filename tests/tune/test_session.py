@@ -251,3 +251,9 @@ def test_neighbours_differ_by_a_step() -> None:
     assert Choice.of("conv2d", {"pixels": 9, "sweep": 3}) not in near
     assert BEST not in near
     assert len(near) == 8
+
+
+def test_what_a_choice_does_not_say_is_a_step_below_the_least() -> None:
+    cuts: list[dict[str, int]] = [{}, {"strips": 2}, {"strips": 3}, {"late": 1}]
+    choices = whole, half, third, late = [Choice.of("winograd", {"chunk": 1, **cut}) for cut in cuts]
+    assert [neighbours(each, choices) for each in choices] == [{half, late}, {whole, third, late}, {half}, {whole, half}]

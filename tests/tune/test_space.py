@@ -17,6 +17,7 @@ from edgevision.schedule.apply import WINOGRAD, realize, schedule_workload, spac
 from edgevision.schedule.identity import identify
 from edgevision.schedule.scheduled import Scheduled
 from edgevision.target import Target, load
+from edgevision.tune.search import neighbours
 from edgevision.tuning_log import Choice
 from tests.schedule.workloads import NATIVE, Case, convolution, outcome, prim_func, product, relative_error
 
@@ -91,6 +92,15 @@ def test_the_default_is_in_the_space(
     points = space(case.func, target)
     assert schedule_workload(case.func, target).choice in points
     assert len(points) == len(set(points))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_search_can_go_on_from_each_template(name: str) -> None:
+    case = CASES[name]()
+    for target in TARGETS.values():
+        points = space(case.func, target)
+        for best in {choice.template: choice for choice in points}.values():
+            assert neighbours(best, points) <= set(points) or best.template == metaschedule.NAME
 
 
 def test_what_is_not_in_the_space_is_refused() -> None:

@@ -24,7 +24,7 @@ from edgevision.target import Target
 
 SCHEDULES = 2
 """Version of the templates. A higher one makes records stale: raise it when parameters of schedule/ mean something else than
-before, or when the code for the same parameters is made in another way."""
+before, or when their code is made so differently that what was the best need not be any more."""
 
 FILE = "records.jsonl"
 PROVENANCE = "provenance.toml"

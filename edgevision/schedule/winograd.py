@@ -14,7 +14,7 @@ Channels of a group are filled up with zeros to whole vectors, so that the long 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -37,13 +37,13 @@ from edgevision.schedule.register_tile import (
     serial,
     split_index,
     store,
-    zero,
 )  # fmt: skip
 from edgevision.schedule.scheduled import Scheduled
 from edgevision.schedule.tail import Tail, elementwise_tail
 from edgevision.schedule.tail import parameters as parameters_of
 from edgevision.schedule.toom_cook import TAPS, spanning
 from edgevision.schedule.winograd_choice import default, outputs_a_tile, space, takes
+from edgevision.schedule.winograd_data import transform_data
 from edgevision.schedule.winograd_plan import Plan, Strip, plan_of
 from edgevision.schedule.workload import Workload
 from edgevision.target import Target
@@ -76,7 +76,7 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
             places = parameters_of(workload, {number: (shape.groups * plan.weights,)})
             shared = [T.arg(f"s{i}", T.buffer(s, "float32", layout=None)) for i, s in enumerate(scratch)]
             tail = Tail(workload, *found, places)
-            _strips(plan, lambda strip: _convolve(plan, strip, places[number], shared, tail))
+            _strips(plan, shared, lambda strip, kept: _convolve(plan, strip, places[number], kept, tail))
         func = builder.get()
     return Scheduled(
         func=func, schedule=f"template:{NAME} {plan.outputs}x{plan.outputs}", choice=Choice.of(NAME, parameters),
@@ -84,18 +84,20 @@ def schedule(workload: Workload, target: Target, parameters: Mapping[str, int] |
     )  # fmt: skip
 
 
-def _strips(plan: Plan, strip: Callable[[Strip], None]) -> None:
-    """All images at once where a strip is a whole one."""
+def _strips(plan: Plan, shared: list[Buffer], strip: Callable[[Strip, list[Buffer]], None]) -> None:
+    """All images at once where a strip is a whole one. ``shared``: what all threads keep together (`Plan.kept`); where there is
+    none, each keeps its own."""
     if plan.strip == plan.rows:
-        strip(Strip(images=plan.images, rows=plan.rows, image=T.int64(0), row=T.int64(0)))
+        strip(Strip(images=plan.geometry.n, rows=plan.rows, image=T.int64(0), row=T.int64(0)), shared)
         return
     full, rest = divmod(plan.rows, plan.strip)
 
     def one(i: Expr) -> None:
         image, number = split_index(i, (plan.geometry.n, full + bool(rest)))
+        kept = shared or [T.alloc_buffer(shape, "float32", layout=None) for shape in plan.kept]
 
         def of(rows: int) -> None:
-            strip(Strip(images=1, rows=rows, image=image, row=number * plan.strip))
+            strip(Strip(images=1, rows=rows, image=image, row=number * plan.strip), kept)
 
         if not rest:
             of(plan.strip)
@@ -109,112 +111,15 @@ def _strips(plan: Plan, strip: Callable[[Strip], None]) -> None:
     loop(plan.geometry.n * (full + bool(rest)), one, threads=plan.apart)
 
 
-def _convolve(plan: Plan, strip: Strip, weights: Buffer, shared: Sequence[Buffer], tail: Tail) -> None:
-    """``shared``: what all threads keep together (`Plan.kept`), else each keeps its own."""
-    data, *sums = shared or [T.alloc_buffer(shape, "float32", layout=None) for shape in plan.kept]
+def _convolve(plan: Plan, strip: Strip, weights: Buffer, kept: list[Buffer], tail: Tail) -> None:
+    data, *sums = kept
 
     def part(number: Expr) -> None:
-        _transform_data(plan, strip, number, tail.place(plan.geometry.source), data)
+        transform_data(plan, strip, number, tail.place(plan.geometry.source), data)
         of_strip = _Part(strip=strip, number=number, data=data, weights=weights, sums=sums[0] if sums else None)
         _multiply(plan, of_strip, tail)
 
     loop(plan.parts, part)
-
-
-def _transform_data(plan: Plan, strip: Strip, part: Expr, source: Buffer, transformed: Buffer) -> None:
-    """Tiles that reach beyond the image, and channels that do not fill their vectors, by way of a copy with zeros."""
-    g, size, step, width = plan.geometry, plan.size, plan.stride * plan.outputs, plan.width
-    vectors = plan.part // width
-
-    def tile(number: Expr) -> None:
-        image, line, tx = split_index(number, (strip.images, strip.rows, plan.columns))
-        corner = _Corner(
-            image=strip.image + image, y=T.Bind((strip.row + line) * step - g.pads[0]), x=T.Bind(tx * step - g.pads[1])
-        )  # fmt: skip
-
-        def transform(of_group: Callable[[Expr, Expr, Expr, Expr], Expr]) -> None:
-            """``of_group``: the vector at a pixel of the tile, of a group, from a channel of the part on."""
-
-            def vector(block: Expr) -> None:
-                group, own = split_index(block, (g.groups, vectors))
-                values = _transformed(plan, lambda y, x: of_group(y, x, group, own * width))
-                for point, value in enumerate(values):
-                    at = point * plan.plane + number * plan.pitch + block * width
-                    store(transformed, [at], value, width)
-
-            loop(g.groups * vectors, vector)
-
-        def copied() -> None:
-            near = T.alloc_buffer((size, size, g.groups, plan.part), "float32", layout=None)
-            _copy(plan, corner, part, source, near)
-            transform(lambda y, x, group, ch: load(near, [y, x, group, ch], width))
-
-        if g.ci % width or g.h < size or g.w < size:
-            copied()
-            return
-        first = part * plan.part
-        with T.If(corner.inside(g.h - size, g.w - size)):
-            with T.Then():
-                transform(lambda y, x, group, ch: load(source, corner.at(y, x, group * g.ci + first + ch), width))
-            with T.Else():
-                copied()
-
-    loop(strip.images * strip.rows * plan.columns, tile, threads=not plan.apart)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Corner:
-    """Where in the source a tile starts, perhaps before it."""
-
-    image: Expr
-    y: Expr
-    x: Expr
-
-    def at(self, y: Expr, x: Expr, channel: Expr) -> list[Expr]:
-        return [self.image, self.y + y, self.x + x, channel]
-
-    def inside(self, last_y: Expr, last_x: Expr, y: Expr = 0, x: Expr = 0) -> Expr:
-        """Whether the pixel (y, x) of the tile is one of the source, up to its pixel (last_y, last_x)."""
-        row = T.And(self.y + y >= 0, self.y + y <= last_y)
-        return T.And(row, T.And(self.x + x >= 0, self.x + x <= last_x))
-
-
-def _copy(plan: Plan, corner: _Corner, part: Expr, source: Buffer, near: Buffer) -> None:
-    """A tile's data of one part of the channels, with zeros where there are none: near[y, x, group, channel]."""
-    g, width = plan.geometry, plan.width
-    whole, rest = divmod(plan.part if plan.parts > 1 else g.ci, width)
-
-    def channels(y: Expr, x: Expr, group: Expr) -> None:
-        def copy(ch: Expr, v: int) -> None:
-            value = load(source, corner.at(y, x, group * g.ci + part * plan.part + ch), v)
-            store(near, [y, x, group, ch], value, v)
-
-        loop(whole, lambda i: copy(i * width, width))
-        for v in lanes(rest, width):
-            copy(T.int64(whole * width + v.offset), v.width)
-        for v in lanes(plan.part - whole * width - rest, width):
-            store(near, [y, x, group, T.int64(whole * width + rest + v.offset)], zero(v.width), v.width)
-
-    def pixel(y: Expr, x: Expr) -> None:
-        with T.If(corner.inside(g.h - 1, g.w - 1, y, x)):
-            with T.Then():
-                loop(g.groups, lambda group: channels(y, x, group))
-            with T.Else():
-                loop(
-                    g.groups * (plan.part // width),
-                    lambda i: store(near, [y, x, *split_index(i * width, (g.groups, plan.part))], zero(width), width),
-                )
-
-    loop(plan.size, lambda y: loop(plan.size, lambda x: pixel(y, x)))
-
-
-def _transformed(plan: Plan, element: Callable[[Expr, Expr], Expr]) -> list[Expr]:
-    """B^T d B of the vectors d at a tile's pixels: a value a point."""
-    matrix, size, half = plan.matrices.data, plan.size, []
-    for x in plan.order:
-        column = [T.Bind(element(y, x)) for y in plan.order]
-        half.append(times(matrix, column, plan.width))
-    return [value for a in range(size) for value in times(matrix, [half[x][a] for x in range(size)], plan.width)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from edgevision.schedule.tail import elementwise_tail
 from edgevision.schedule.tile_choice import FMA_PORTS, RegisterTile
 from edgevision.schedule.toom_cook import POINTS, STRIDED_POINTS, TAPS
 from edgevision.schedule.winograd_cut import Cut, cuts, transform_cycles
-from edgevision.schedule.winograd_tiling import Tiling
+from edgevision.schedule.winograd_tiling import Tiling, takes_apart, tiling_of
 from edgevision.schedule.workload import Workload, dtype_of
 from edgevision.target import Target
 
@@ -39,6 +39,9 @@ LEAST_PIXELS = 16
 
 CHUNKS = (1, 2, 4, 8, 16, 32)
 
+AS_GOOD = 1.02
+"""Register tiles that cost no more than so many times the modelled best one's cycles."""
+
 MOST_CUTS = 6
 """The modelled best ones for each number of outputs are worth a measurement."""
 
@@ -51,34 +54,61 @@ def space(workload: Workload, target: Target) -> tuple[dict[str, int], ...]:
         return ()
     found = []
     for outputs in _outputs(g):
-        tiling = _tiling(g, target, outputs)
+        tiling = tiling_of(g, target, outputs)
         for tile, chunk in product(_tiles(tiling, target), CHUNKS):
             if chunk == 1 or tile.pixels * chunk < 2 * tiling.count:
                 found.append({"outputs": outputs, "pixels": tile.pixels, "vectors": tile.vectors, "chunk": chunk})
-        for own in (default(g, target, outputs), *(cut.parameters(tiling) for cut in cuts(tiling, target)[:MOST_CUTS])):
+        others = [cut.parameters(tiling) for cut in cuts(tiling, target)[:MOST_CUTS]]  # on NEON with the default
+        for own in others if target.neon else (default(g, target, outputs), *others):
             if own not in found:
                 found.append(dict(own))
     return tuple(found)
 
 
 def default(g: Geometry, target: Target, outputs: int) -> Mapping[str, int]:
-    """On NEON, whose cores wait for memory, the modelled best cut. Elsewhere all at once: the modelled best tile, and as many of
-    them as leave room in the L2 for one block's weights, or, where these stay in no L2 anyway, for the products: weights are
-    then read once for more tiles. Zen 5, 7x7x512 with m = 2: 0.98 ms with two thirds of the tiles at a time, 0.69 with all;
-    14x14x256 with m = 3 0.56 and 0.42."""
-    tiling = _tiling(g, target, outputs)
+    """On NEON, whose cores wait for memory, the modelled best cut. Elsewhere all at once, or with stride 2 in strips (`_strip`):
+    of the register tiles that are as good as the modelled best that with the fairest shares for threads. On two threads of Zen 4
+    RepVGG-A0 takes 0.87 of the time for it, ParNet-S 0.89, on one as long."""
+    tiling = tiling_of(g, target, outputs)
     if target.neon:
         return cuts(tiling, target)[0].parameters(tiling)
-    width, points, half = tiling.width, tiling.points, target.l2_bytes // 2
     rows = _strip(tiling, target)
     tiles = tiling.tiles(rows)
-    tile = tile_choice.choose(tiles, tiling.filled, g.ci, width, target.vector_registers, lane_form=False)
-    channels = min(tile.vectors * width, tiling.filled)
-    stays = 4 * points * channels * g.ci <= half
-    room = max(1, half // (4 * points * (channels + (g.ci if stays else 0))))
-    chunk = max(1, min(room, tiles + tile.pixels - 1) // tile.pixels)
-    cut = Cut(rows=rows, parts=1, late=False, tile=tile, chunk=chunk)
+    sizes = tiles, tiling.filled, g.ci, tiling.width
+
+    def cost(cut: Cut) -> tuple[float, float]:
+        share = 1.0 if takes_apart(tiling, rows, target.cores) else _share(tiling, cut, target.cores)
+        return share, tile_choice.cycles(*sizes, cut.tile, lane_form=False)
+
+    found = tile_choice.contenders(*sizes, target.vector_registers, lane_form=False, within=AS_GOOD)
+    cut = min((_whole(tiling, target, rows, tile) for tile in found), key=cost)
     return cut.parameters(tiling)
+
+
+def _whole(tiling: Tiling, target: Target, rows: int, tile: RegisterTile) -> Cut:
+    """With as many register tiles at a time as leave room in the L2 for one block's weights, or, where these stay in no L2
+    anyway, for the products: weights are then read once for more tiles. Zen 5, 7x7x512 with m = 2: 0.98 ms with two thirds of the
+    tiles at a time, 0.69 with all; 14x14x256 with m = 3 0.56 and 0.42."""
+    g, tiles, half = tiling.geometry, tiling.tiles(rows), target.l2_bytes // 2
+    channels = min(tile.vectors * tiling.width, tiling.filled)
+    stays = 4 * tiling.points * channels * g.ci <= half
+    room = max(1, half // (4 * tiling.points * (channels + (g.ci if stays else 0))))
+    chunk = max(1, min(room, tiles + tile.pixels - 1) // tile.pixels)
+    return Cut(rows=rows, parts=1, late=False, tile=tile, chunk=chunk)
+
+
+def _share(tiling: Tiling, cut: Cut, threads: int) -> float:
+    """What one of ``threads`` that make a strip together multiplies at most, of a fair share: chunks of tiles of the blocks of
+    equal width are dealt out, then those of a narrower last block; a shorter last chunk each time after the others."""
+    groups, vectors, tiles = tiling.geometry.groups, tiling.filled // tiling.width, tiling.tiles(cut.rows)
+    chunk = min(tiles, cut.chunk * cut.tile.pixels)
+    blocks, narrow = divmod(vectors, cut.tile.vectors)
+    most = sum(
+        -(-groups * number // threads) * width * length
+        for count, width in ((blocks, cut.tile.vectors), (1, narrow))
+        for number, length in ((count * (tiles // chunk), chunk), (count, tiles % chunk))
+    )
+    return most * threads / (groups * vectors * tiles)
 
 
 def _strip(tiling: Tiling, target: Target) -> int:
@@ -103,10 +133,6 @@ def _tiles(tiling: Tiling, target: Target) -> tuple[RegisterTile, ...]:
     )
 
 
-def _tiling(g: Geometry, target: Target, outputs: int) -> Tiling:
-    return Tiling(geometry=g, outputs=outputs, width=target.vector_bits // 32)
-
-
 def _outputs(g: Geometry) -> tuple[int, ...]:
     """A tile and axis."""
     return tuple(POINTS if g.strides == (1, 1) else STRIDED_POINTS)
@@ -129,11 +155,11 @@ def applies(g: Geometry) -> bool:
 
 
 def outputs_a_tile(g: Geometry, target: Target) -> int | None:
-    """m with the least modelled cycles; None where the direct form is the cheapest."""
+    """m with the least cycles of a model that knows no cuts yet; None where the direct form is the cheapest."""
     direct = _cycles(g, g.n * g.ho * g.wo * TAPS**2, TAPS**2, target)
     costs: dict[int | None, float] = {None: direct}
     for m in _outputs(g) if g.strides == (1, 1) else STRIDED_OUTPUTS[target.neon]:
-        tiling = _tiling(g, target, m)
+        tiling = tiling_of(g, target, m)
         vectors = g.groups * (tiling.inputs + tiling.filled) // tiling.width
         transform = transform_cycles(tiling.stride, m) + (_strided(tiling, target) if tiling.stride > 1 else 0)
         costs[m] = _cycles(g, tiling.count * tiling.points, tiling.slots**2, target) + tiling.count * vectors * transform

@@ -25,7 +25,8 @@ NEAR_CYCLES = 2
 """From the L2."""
 
 SHARED = 2
-"""Threads share the data: of an L2 that serves several cores they have more than one core's share."""
+"""So many times ``l2_bytes``, a cautious share: 256 KiB for arm64, whose cores have 256 KiB to 1 MiB of their own, or share more.
+Not measured with several threads that take strips of their own."""
 STAYS = 0.7
 """Of the L2, what is used again and again stays. 339 to 362 of 512 KiB did, 399 and more did not (modelled, 8 ways)."""
 PRODUCTS = 1 / 8

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 
@@ -14,11 +13,8 @@ from edgevision.schedule.pitch import odd_lines
 from edgevision.schedule.register_tile import Expr, Lanes, lanes
 from edgevision.schedule.scheduled import Relay
 from edgevision.schedule.toom_cook import TAPS, Transforms, spanning, strided, transforms
-from edgevision.schedule.winograd_tiling import Tiling
+from edgevision.schedule.winograd_tiling import Tiling, takes_apart, tiling_of
 from edgevision.target import Target
-
-IDLE = 1.25
-"""Threads take strips of their own where the one with the most of them takes no more than so many times its share of the time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +38,6 @@ class Plan(Tiling):
     def order(self) -> tuple[int, ...]:
         """In which the transform takes the data along an axis."""
         return tuple(i for start in range(self.stride) for i in range(start, self.size, self.stride))
-
-    @property
-    def images(self) -> int:
-        """Of a strip."""
-        return self.geometry.n if self.strip == self.rows else 1
 
     @property
     def part(self) -> int:
@@ -123,15 +114,14 @@ class Strip:
 
 
 def plan_of(g: Geometry, target: Target, parameters: Mapping[str, int]) -> Plan:
-    tiling = Tiling(geometry=g, outputs=parameters["outputs"], width=target.vector_bits // 32)
+    tiling = tiling_of(g, target, parameters["outputs"])
     pixels, vectors, strip = parameters["pixels"], parameters["vectors"], -(-tiling.rows // parameters.get("strips", 1))
     cover = lanes(tiling.filled, tiling.width)
-    strips = tiling.count / tiling.tiles(strip)
     return Plan(
         geometry=g, outputs=tiling.outputs, width=tiling.width,
         matrices=transforms(tiling.outputs) if tiling.stride == 1 else strided(tiling.outputs), strip=strip,
         parts=parameters.get("parts", 1), late=bool(parameters.get("late", 0)),
-        apart=strips > 1 and -(-ceil(strips) // target.cores) * target.cores <= IDLE * strips,
-        chunk=min(tiling.tiles(strip), pixels * parameters["chunk"]), tile=pixels, step=4 if target.neon else 1,
+        apart=takes_apart(tiling, strip, target.cores),
+        chunk=min(tiling.tiles(strip), pixels * parameters["chunk"]), tile=pixels, step=min(4, tiling.width) if target.neon else 1,
         blocks=tuple(cover[i : i + vectors] for i in range(0, len(cover), vectors)),
     )  # fmt: skip

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from edgevision.schedule.geometry import Geometry
 from edgevision.schedule.toom_cook import TAPS
+from edgevision.target import Target
+
+IDLE = 1.25
+"""Threads take strips of their own where the one with the most of them takes no more than so many times its share of the time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,3 +71,13 @@ class Tiling:
     def tiles(self, rows: int) -> int:
         """Of a strip of ``rows`` rows of tiles: all images' where it is all rows."""
         return self.count if rows == self.rows else rows * self.columns
+
+
+def tiling_of(geometry: Geometry, target: Target, outputs: int) -> Tiling:
+    return Tiling(geometry=geometry, outputs=outputs, width=target.vector_bits // 32)
+
+
+def takes_apart(tiling: Tiling, rows: int, cores: int) -> bool:
+    """Whether threads take strips of so many rows of tiles of their own, because each then has about as much to do."""
+    strips = tiling.geometry.n * -(-tiling.rows // rows)
+    return rows < tiling.rows and -(-strips // cores) * rows * cores <= IDLE * tiling.geometry.n * tiling.rows

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from edgevision.schedule import tile_choice
 from edgevision.schedule.geometry import Geometry
 from edgevision.schedule.winograd_choice import default, outputs_a_tile, space, takes
 from edgevision.schedule.winograd_plan import Plan, plan_of
@@ -16,7 +17,7 @@ from tests.schedule.workloads import convolution
 
 ARM64 = load("arm64")
 AVX512 = replace(load("x86_64"), vector_bits=512, vector_registers=32)
-OUTPUTS, POINTS = 4, 36
+OUTPUTS = 4
 TWO_CORES = 2 * ARM64.l2_bytes
 
 
@@ -42,15 +43,14 @@ def cut(size: int, channels: int, outputs: int | None = None, stride: int = 1) -
     return plan_of(g, ARM64, default(g, ARM64, tile))
 
 
-def block_bytes(channels: int, vectors: int, width: int) -> int:
-    return 4 * POINTS * channels * min(vectors * width, channels)
-
-
-def test_weights_that_stay_in_no_l2_meet_all_tiles() -> None:
-    g = layer(7, 512)
-    chosen = default(g, AVX512, OUTPUTS)
-    assert block_bytes(512, chosen["vectors"], 16) > AVX512.l2_bytes // 2
-    assert chosen["pixels"] * chosen["chunk"] >= 4
+def test_weights_that_stay_in_no_l2_meet_many_tiles() -> None:
+    """As many as leave room for their products: with the data counted too it would be a register tile, and 25 tiles."""
+    g = layer(14, 256)
+    plan = plan_of(g, AVX512, default(g, AVX512, 3))
+    block = sum(v.width for v in plan.blocks[0])
+    assert 4 * plan.points * g.ci * block > AVX512.l2_bytes // 2
+    assert plan.chunk >= 4 * plan.tile
+    assert 4 * plan.points * plan.chunk * block <= AVX512.l2_bytes // 2
 
 
 LAYERS = {
@@ -90,6 +90,13 @@ def test_channels_that_fill_no_vector_are_in_one_part() -> None:
     assert all("parts" not in each for each in space(workload(14, 190), ARM64))
 
 
+def test_narrow_vectors_leave_out_no_channel() -> None:
+    narrow = replace(ARM64, vector_bits=64)
+    g = layer(14, 18)
+    plan = plan_of(g, narrow, default(g, narrow, OUTPUTS))
+    assert plan.part % plan.step == 0
+
+
 @pytest.mark.parametrize("target", [ARM64, AVX512], ids=["arm64", "avx512"])
 def test_a_search_may_cut_everywhere(target: Target) -> None:
     found = space(workload(28, 96), target)
@@ -124,8 +131,29 @@ def test_threads_share_strips_where_there_are_enough(cores: int, apart: bool) ->
     assert plan.apart is apart
 
 
-def test_a_core_with_a_large_l2_cuts_nothing_by_default() -> None:
-    assert default(layer(28, 96), AVX512, OUTPUTS).keys() == {"outputs", "pixels", "vectors", "chunk"}
+@pytest.mark.parametrize("shape", [(14, 192), (14, 384), (28, 192), (56, 92)], ids=str)
+def test_threads_multiply_as_much(shape: tuple[int, int]) -> None:
+    """192 channels are twelve vectors: of three blocks of four, all tiles each, one of two threads would make two."""
+    g = layer(*shape)
+    m = outputs_a_tile(g, LARGE_L2)
+    assert m is not None
+    one, two, four = (plan_of(g, each, default(g, each, m)) for each in (replace(LARGE_L2, cores=n) for n in (1, 2, 4)))
+    best = tile_choice.choose(one.count, one.filled, g.ci, one.width, LARGE_L2.vector_registers, lane_form=False)
+    assert (one.tile, len(one.blocks[0])) == (best.pixels, best.vectors)
+    for cores, plan in ((2, two), (4, four)):
+        assert len({len(block) for block in plan.blocks}) == 1 and len(plan.blocks) * (plan.count // plan.chunk) % cores == 0
+
+
+def test_the_short_strips_of_several_images_are_no_share() -> None:
+    """Two images with strips of three and two rows of tiles: of three threads one would make two of the four."""
+    g = replace(layer(20, 32), n=2)
+    plans = [plan_of(g, replace(LARGE_L2, cores=cores), {**default(g, LARGE_L2, 4), "strips": 2}) for cores in (2, 3, 4)]
+    assert [plan.apart for plan in plans] == [True, False, True]
+
+
+@pytest.mark.parametrize("target", [AVX512, LARGE_L2], ids=["small", "large"])
+def test_x86_cuts_no_layer_with_stride_1_by_default(target: Target) -> None:
+    assert default(layer(28, 96), target, OUTPUTS).keys() == {"outputs", "pixels", "vectors", "chunk"}
 
 
 @pytest.mark.parametrize(("size", "channels", "target", "outputs"), [

@@ -136,6 +136,13 @@ def test_threads_that_share_a_strip_share_its_data() -> None:
     assert not apart.scratch and shared(apart.func) == [4]
 
 
+def test_strips_of_two_lengths_are_kept_in_one_place() -> None:
+    """Three rows of tiles and two: a thread's workspace holds the data of the longer one, once."""
+    func = cut_for(convolution(**{**SQUARE, "shape": (1, 13, 14, 32)}), 2, strips=2).func
+    allocated = [int(n) for n in re.findall(r"T\.alloc_buffer\(\(?(\d+),", func.script())]
+    assert shared(func) == [2] and allocated.count(max(allocated)) == 1
+
+
 @pytest.mark.parametrize("kernel", [
     *(transforms(m).kernel for m in POINTS), *(strided(m).kernel for m in STRIDED_POINTS)
 ])  # fmt: skip

@@ -11,7 +11,7 @@ from edgevision.schedule.tail import elementwise_tail
 from edgevision.schedule.tile_choice import FMA_PORTS, RegisterTile
 from edgevision.schedule.toom_cook import POINTS, STRIDED_POINTS, TAPS
 from edgevision.schedule.winograd_cut import Cut, cuts, transform_cycles
-from edgevision.schedule.winograd_tiling import Tiling, takes_apart, tiling_of
+from edgevision.schedule.winograd_tiling import Tiling, tiling_of
 from edgevision.schedule.workload import Workload, dtype_of
 from edgevision.target import Target
 
@@ -39,6 +39,8 @@ LEAST_PIXELS = 16
 
 CHUNKS = (1, 2, 4, 8, 16, 32)
 
+THREADS = (2, 4)
+"""For which shares should be fair, that for two first. How many will run it is not known: a log holds for any number."""
 AS_GOOD = 1.02
 """Register tiles that cost no more than so many times the modelled best one's cycles."""
 
@@ -76,9 +78,9 @@ def default(g: Geometry, target: Target, outputs: int) -> Mapping[str, int]:
     tiles = tiling.tiles(rows)
     sizes = tiles, tiling.filled, g.ci, tiling.width
 
-    def cost(cut: Cut) -> tuple[float, float]:
-        share = 1.0 if takes_apart(tiling, rows, target.cores) else _share(tiling, cut, target.cores)
-        return share, tile_choice.cycles(*sizes, cut.tile, lane_form=False)
+    def cost(cut: Cut) -> tuple[float, ...]:
+        shares = (round(_share(tiling, cut, threads), 2) for threads in THREADS)
+        return *shares, tile_choice.cycles(*sizes, cut.tile, lane_form=False)
 
     found = tile_choice.contenders(*sizes, target.vector_registers, lane_form=False, within=AS_GOOD)
     cut = min((_whole(tiling, target, rows, tile) for tile in found), key=cost)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from edgevision.schedule import tile_choice
 from edgevision.schedule.geometry import Geometry
 from edgevision.schedule.winograd_choice import default, outputs_a_tile, space, takes
 from edgevision.schedule.winograd_plan import Plan, plan_of
@@ -137,11 +136,9 @@ def test_threads_multiply_as_much(shape: tuple[int, int]) -> None:
     g = layer(*shape)
     m = outputs_a_tile(g, LARGE_L2)
     assert m is not None
-    one, two, four = (plan_of(g, each, default(g, each, m)) for each in (replace(LARGE_L2, cores=n) for n in (1, 2, 4)))
-    best = tile_choice.choose(one.count, one.filled, g.ci, one.width, LARGE_L2.vector_registers, lane_form=False)
-    assert (one.tile, len(one.blocks[0])) == (best.pixels, best.vectors)
-    for cores, plan in ((2, two), (4, four)):
-        assert len({len(block) for block in plan.blocks}) == 1 and len(plan.blocks) * (plan.count // plan.chunk) % cores == 0
+    plan = plan_of(g, LARGE_L2, default(g, LARGE_L2, m))
+    assert len({len(block) for block in plan.blocks}) == 1 and len(plan.blocks) * (plan.count // plan.chunk) % 4 == 0
+    assert default(g, replace(LARGE_L2, cores=3), m) == default(g, LARGE_L2, m), "so that one log is for all"
 
 
 def test_the_short_strips_of_several_images_are_no_share() -> None:

@@ -70,7 +70,7 @@ def space(workload: Workload, target: Target) -> tuple[dict[str, int], ...]:
 def default(g: Geometry, target: Target, outputs: int) -> Mapping[str, int]:
     """On NEON, whose cores wait for memory, the modelled best cut. Elsewhere all at once, or with stride 2 in strips (`_strip`):
     of the register tiles that are as good as the modelled best that with the fairest shares for threads. On two threads of Zen 4
-    RepVGG-A0 takes 0.87 of the time for it, ParNet-S 0.89, on one as long."""
+    RepVGG-A0 takes 0.9 of the time for it, ParNet-S 0.85, on one 0.98."""
     tiling = tiling_of(g, target, outputs)
     if target.neon:
         return cuts(tiling, target)[0].parameters(tiling)

@@ -17,6 +17,7 @@ from edgevision.tuning_log import FILE, Choice, append, folder_name, open_logs, 
 from tests.ingest.nets import network, random
 
 ARM64 = load("arm64", cores=1)
+AVX512 = replace(load("x86_64"), vector_bits=512, vector_registers=32, l2_bytes=1 << 20)
 
 
 def test_each_log_is_whole_and_of_this_version() -> None:
@@ -69,9 +70,9 @@ def test_a_compile_leaves_records_beside_another_default_and_says_so(tmp_path: P
         lines.clear()
 
 
-@pytest.mark.parametrize("name", ["mobilenetv3-large", "ghostnet-0.5"])
-@pytest.mark.parametrize("target", ["arm64", "x86_64"])
-def test_what_ships_was_compared_with_the_defaults_of_today(name: str, target: str) -> None:
+@pytest.mark.parametrize("name", ["mobilenetv3-large", "ghostnet-0.5", "repvgg-a0", "parnet-s"])
+@pytest.mark.parametrize("target", [ARM64, load("x86_64"), AVX512], ids=["arm64", "avx2", "avx512"])
+def test_what_ships_was_compared_with_the_defaults_of_today(name: str, target: Target) -> None:
     model, lines = read(f"zoo:{name}", Options()), []
-    scheduled_for(lower(model), load(target), model, Options(), lines.append)
+    scheduled_for(lower(model), target, model, Options(), lines.append)
     assert not [line for line in lines if "another default" in line]

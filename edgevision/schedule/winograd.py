@@ -7,8 +7,8 @@
 With m = 4 a tile of 6 x 6 inputs gives 4 x 4 outputs for 36 products an input channel instead of 144; with stride 2 a tile
 of 9 x 9 gives them for 81 (see `strided`). Weights U are transformed in float64, before the first run or at compile time, into
 [group][block][p][ci][block's channels], once where points share them; they take (m + 2)^2 / 9 times the room of the kernel.
-Where that room is what a layer waits for, they are made of the kernel in each run instead, a block and part at a time.
-Strips and parts are as small as leaves the transformed data in the L2.
+Where that room is what a layer waits for, nine points are stored and the others made of them in each run, in float32, a block and
+part at a time. Strips and parts are as small as leaves the transformed data of one thread in the L2.
 Channels of a group are filled up with zeros to whole vectors, so that the long transforms are generated for one width.
 """
 

@@ -25,7 +25,7 @@ from edgevision.schedule.register_tile import Buffer, Expr, Ring, loop, serial
 from edgevision.schedule.scheduled import Relay, Scheduled
 from edgevision.schedule.tail import Tail, elementwise_tail
 from edgevision.schedule.tail import parameters as parameters_of
-from edgevision.schedule.workload import Workload, parse, shape_of
+from edgevision.schedule.workload import Stage, Workload, parse, shape_of
 from edgevision.target import Target
 from edgevision.tensor import ITEMSIZE_BYTES
 
@@ -41,11 +41,13 @@ Emit = Callable[[Buffer, Buffer, Tail, Expr, Expr, Expr], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Link:
-    """One convolution of a chain. ``emit`` makes rows of it: see `conv2d.emit_rows`."""
+    """One convolution of a chain. ``emit`` makes rows of it (see `conv2d.emit_rows`), and reads them from a copy where there is a
+    stage that has ``padded`` them; depthwise templates pad for themselves."""
 
     call: Call
     workload: Workload
     geometry: Geometry
+    padded: Stage | None
     weights: int  # the number of the parameter
     packed: int  # float32 of the weights as they are laid
     relay: Relay
@@ -140,8 +142,7 @@ def _far(program: Program, target: Target) -> set[Place]:
 def _follows(before: _Link, link: _Link, far: Collection[Place]) -> bool:
     """Whether ``link`` reads, row by row, what ``before`` makes."""
     value = link.call.args[link.source]
-    by_rows = link.geometry.padded is None or link.geometry.depthwise
-    return by_rows and value == before.call.args[before.result] and value.place in far
+    return link.padded is None and value == before.call.args[before.result] and value.place in far
 
 
 def _nbytes(value: Value) -> int:
@@ -168,7 +169,7 @@ def _depthwise(call: Call, workload: Workload, target: Target) -> _Link | None:
         return None
     plan = depthwise.plan_of(g, depthwise.default(g, target))
     return _Link(
-        call=call, workload=workload, geometry=g, weights=workload.number_of(g.weights), packed=plan.taps * g.co,
+        call=call, workload=workload, geometry=g, padded=None, weights=workload.number_of(g.weights), packed=plan.taps * g.co,
         relay=lambda w: depthwise.pack(w, plan), emit=lambda *given: depthwise.emit_rows(plan, *given),
     )  # fmt: skip
 
@@ -179,8 +180,8 @@ def _conv2d(call: Call, workload: Workload, target: Target) -> _Link | None:
         return None
     plan = conv2d_plan.rows_plan(g, target)
     return _Link(
-        call=call, workload=workload, geometry=g, weights=workload.number_of(g.weights), packed=plan.group_weights,
-        relay=lambda w: conv2d_plan.pack(w, plan), emit=lambda *given: conv2d.emit_rows(plan, *given),
+        call=call, workload=workload, geometry=g, padded=g.padded, weights=workload.number_of(g.weights),
+        packed=plan.group_weights, relay=lambda w: conv2d_plan.pack(w, plan), emit=lambda *given: conv2d.emit_rows(plan, *given),
     )  # fmt: skip
 
 
@@ -205,8 +206,7 @@ def _build(chain: Sequence[_Link], rows: int, target: Target) -> Scheduled:
     last = chain[-1].geometry
     shares = min(target.cores, -(-last.ho // rows)) if sum(link.geometry.macs for link in chain) > conv2d.PARALLEL_MACS else 1
     shapes = _rings(chain, rows, shares)
-    padded = chain[0].geometry.padded if not chain[0].geometry.depthwise else None
-    copied = [shape_of(padded.buffer)] if padded else []
+    copied = [shape_of(chain[0].padded.buffer)] if chain[0].padded else []
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True):
             T.func_name("kernel")

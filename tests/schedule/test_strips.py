@@ -102,6 +102,15 @@ def test_threads_change_no_bit(cores: int) -> None:
     assert np.array_equal(executor.execute(program, [x])[0], alone)
 
 
+@pytest.mark.parametrize(("first", "second"), [("0,0,0,0", "0,0,0,1"), ("1,1,1,1", "0,0,0,0"), ("1,0,0,1", "1,1,0,0")])
+def test_one_channel_is_no_depthwise_layer(first: str, second: str) -> None:
+    """Its template reads a padded copy, and a ring has no pads."""
+    body = f"""(float[1,1,40,16] x) => (float[a,b,c,d] y) {{
+        p = Conv <pads=[{first}]> (x, w1) q = Relu (p) r = Conv <pads=[{second}]> (q, w2) y = Relu (r)
+    }}"""
+    executor.checked(network(body, w1=random(1, 1, 3, 3), w2=random(1, 1, 1, 1, seed=2)), replace(SMALL, l2_bytes=2 << 10))
+
+
 @st.composite
 def chains(draw: st.DrawFn) -> tuple[str, dict[str, np.ndarray]]:
     """Two to four convolutions, depthwise or of one tap but the first, which may be any."""

@@ -137,7 +137,7 @@ class _Part:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Block:
     """``vectors`` of output channels, from ``channel`` of ``group`` on, ``used`` of them exist. The transformed weights of a slot
-    lie from ``at`` on, ``apart`` elements from the slot before."""
+    lie from ``at`` on, ``plane`` elements from the slot before."""
 
     group: Expr
     channel: Expr
@@ -145,7 +145,7 @@ class _Block:
     used: int
     weights: Buffer
     at: Expr
-    apart: int
+    plane: int
 
     @property
     def width(self) -> int:
@@ -175,13 +175,13 @@ def _blocks(plan: Plan, part: _Part, tail: Tail, block: tuple[Lanes, ...], offse
         first = part.number * (plan.part * (plan.taps if plan.late else 1))
         at = group * plan.weights + channel * (plan.taps * plan.inputs) + first * width
         return _Block(
-            group=group, channel=channel, vectors=vectors, used=used, weights=part.weights, at=at, apart=plan.inputs * width
+            group=group, channel=channel, vectors=vectors, used=used, weights=part.weights, at=at, plane=plan.inputs * width
         )  # fmt: skip
 
     def late(which: Expr) -> None:
-        kernel, apart = stored(which), odd_lines(plan.part * width)
-        made = T.alloc_buffer((plan.slots**2 * apart,), "float32", layout=None)
-        block = replace(kernel, weights=made, at=T.int64(0), apart=apart)
+        kernel, plane = stored(which), odd_lines(plan.part * width)
+        made = T.alloc_buffer((plan.slots**2 * plane,), "float32", layout=None)
+        block = replace(kernel, weights=made, at=T.int64(0), plane=plane)
         _make_weights(plan, kernel, block)
         loop(chunks, lambda c: _chunk(plan, part, block, tail, c * chunk, chunk))
         if rest:
@@ -214,14 +214,14 @@ def _make_weights(plan: Plan, stored: _Block, made: _Block) -> None:
                 half.append(times(matrix, column, v.width))
             for a in range(plan.slots):
                 for b, value in enumerate(times(matrix, [column[a] for column in half], v.width)):
-                    store(made.weights, [made.at + (a * plan.slots + b) * made.apart + k * width + v.offset], value, v.width)
+                    store(made.weights, [made.at + (a * plan.slots + b) * made.plane + k * width + v.offset], value, v.width)
 
     loop(plan.part, inputs)
 
 
 def _chunk(plan: Plan, part: _Part, block: _Block, tail: Tail, first: Expr, tiles: int) -> None:
     """``tiles`` tiles of a strip, from its tile ``first`` on, through one block of output channels."""
-    products = T.alloc_buffer((plan.points * _apart(plan, block),), "float32", layout=None)
+    products = T.alloc_buffer((plan.points * _plane(plan, block),), "float32", layout=None)
     loop(plan.points, lambda p: _products(plan, part, block, products, first, tiles, p))
     loop(tiles, lambda t: _finish(plan, part, block, products, tail, first + t, t))
 
@@ -231,9 +231,9 @@ def _products(
 ) -> None:  # fmt: skip
     """products[point, t] = data[point, first + t] x weights[point] for ``tiles`` tiles."""
     width, vectors, turns = block.width, block.vectors, plan.part // plan.step
-    at = T.Bind(block.at + _slot(plan, point) * block.apart)
+    at = T.Bind(block.at + _slot(plan, point) * block.plane)
     base = point * plan.plane + first * plan.pitch + block.group * plan.part
-    ahead = Ahead(weights=block.weights, at=at + block.apart, elements=plan.part * width, pixels=tiles)
+    ahead = Ahead(weights=block.weights, at=at + block.plane, elements=plan.part * width, pixels=tiles)
 
     def tile(start: Expr, count: int) -> None:
         acc = cleared(count, vectors)
@@ -249,7 +249,7 @@ def _products(
         loop(turns, steps)
         for p, line in enumerate(acc):
             for a, v in zip(line, vectors, strict=True):
-                place = point * _apart(plan, block) + (start + p) * width + v.offset
+                place = point * _plane(plan, block) + (start + p) * width + v.offset
                 store(products, [place], read(a, v.width), v.width)
 
     full, rest = divmod(tiles, plan.tile)
@@ -294,13 +294,13 @@ def _half(plan: Plan, block: _Block, products: Buffer, t: Expr, offset: Expr) ->
     """A^T M for one channel vector: [column of points][row of outputs]."""
     size, half = plan.size, []
     for b in range(size):
-        places = [(a * size + b) * _apart(plan, block) + t * block.width + offset for a in range(size)]
+        places = [(a * size + b) * _plane(plan, block) + t * block.width + offset for a in range(size)]
         column = [T.Bind(load(products, [place], plan.width)) for place in places]
         half.append(times(plan.matrices.output, column, plan.width))
     return half
 
 
-def _apart(plan: Plan, block: _Block) -> int:
+def _plane(plan: Plan, block: _Block) -> int:
     """Products of a block at a point."""
     return odd_lines(plan.chunk * block.width)
 

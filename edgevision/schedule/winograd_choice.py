@@ -92,7 +92,7 @@ def _whole(tiling: Tiling, target: Target, rows: int, tile: RegisterTile) -> Cut
     anyway, for the products: weights are then read once for more tiles. Zen 5, 7x7x512 with m = 2: 0.98 ms with two thirds of the
     tiles at a time, 0.69 with all; 14x14x256 with m = 3 0.56 and 0.42."""
     g, tiles, half = tiling.geometry, tiling.tiles(rows), target.l2_bytes // 2
-    channels = min(tile.vectors * tiling.width, tiling.filled)
+    channels = tile.vectors * tiling.width
     stays = 4 * tiling.points * channels * g.ci <= half
     room = max(1, half // (4 * tiling.points * (channels + (g.ci if stays else 0))))
     chunk = max(1, min(room, tiles + tile.pixels - 1) // tile.pixels)
@@ -119,14 +119,18 @@ def _strip(tiling: Tiling, target: Target) -> int:
     weights = 4 * tiling.slots**2 * tiling.inputs * tiling.filled
     if tiling.stride == 1 or tiling.geometry.groups > 1 or weights > target.l2_bytes or _stays(tiling, target, tiling.rows):
         return tiling.rows
-    row = 4 * tiling.points * tiling.columns * tiling.inputs
-    strips = -(-tiling.rows // max(1, target.l2_bytes // 4 // row))
+    strips = -(-tiling.rows // max(1, target.l2_bytes // 4 // _data_bytes(tiling, 1)))
     return -(-tiling.rows // strips)
 
 
 def _stays(tiling: Tiling, target: Target, rows: int) -> bool:
     """Whether the data of so many rows of tiles take at most half of the L2."""
-    return 4 * tiling.points * tiling.tiles(rows) * tiling.geometry.groups * tiling.inputs <= target.l2_bytes // 2
+    return _data_bytes(tiling, rows) <= target.l2_bytes // 2
+
+
+def _data_bytes(tiling: Tiling, rows: int) -> int:
+    """Transformed data of so many rows of tiles."""
+    return 4 * tiling.points * tiling.tiles(rows) * tiling.geometry.groups * tiling.inputs
 
 
 def _tiles(tiling: Tiling, target: Target) -> tuple[RegisterTile, ...]:

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from edgevision.schedule import tile_choice
+from edgevision.schedule.register_tile import LINE
 from edgevision.schedule.tile_choice import RegisterTile
 from edgevision.schedule.toom_cook import TAPS
 from edgevision.schedule.winograd_tiling import Tiling
 from edgevision.target import Target
 
-LINE_BYTES = 64
 LINE_CYCLES = 20
 """Some 8 GB/s at 2.4 GHz, usual for boards."""
 
@@ -80,10 +80,9 @@ def _all(tiling: Tiling, target: Target) -> Iterator[Cut]:
     for rows in sorted({-(-tiling.rows // n) for n in range(1, tiling.rows + 1)}):
         tiles = tiling.tiles(rows)
         for tile in tile_choice.contenders(
-            tiles, tiling.filled, g.ci, tiling.width, target.vector_registers, lane_form=target.neon,
-            within=CONTENDING,
+            tiles, tiling.filled, g.ci, tiling.width, target.vector_registers, lane_form=target.neon, within=CONTENDING
         ):  # fmt: skip
-            room = PRODUCTS * SHARED * target.l2_bytes / (4 * tiling.points * _block(tiling, tile))
+            room = PRODUCTS * SHARED * target.l2_bytes / (4 * tiling.points * tile.vectors * tiling.width)
             passes = max(1, -(-tiles // max(tile.pixels, int(room))))
             chunk = -(-tiles // (passes * tile.pixels))
             for n in parts:
@@ -96,8 +95,7 @@ def cycles(tiling: Tiling, cut: Cut, target: Target) -> float:
     g, tiles = tiling.geometry, tiling.tiles(cut.rows)
     strips = tiling.count / tiles
     products = g.groups * tiling.points * cut.parts * tile_choice.cycles(
-        tiles, tiling.filled, tiling.inputs // cut.parts, tiling.width, cut.tile,
-        lane_form=target.neon,
+        tiles, tiling.filled, tiling.inputs // cut.parts, tiling.width, cut.tile, lane_form=target.neon
     )  # fmt: skip
     forth, back = (g.groups * n / tiling.width for n in (tiling.inputs, tiling.filled))
     each = transform_cycles(tiling.stride, tiling.outputs)
@@ -109,17 +107,17 @@ def cycles(tiling: Tiling, cut: Cut, target: Target) -> float:
 
 def _near(tiling: Tiling, cut: Cut) -> float:
     """Lines that come from the L2 in a strip: transformed data once for each block, weights for each chunk, products."""
-    g, block, tiles = tiling.geometry, _block(tiling, cut.tile), tiling.tiles(cut.rows)
+    g, block, tiles = tiling.geometry, cut.tile.vectors * tiling.width, tiling.tiles(cut.rows)
     blocks, chunks = -(-tiling.filled // block), _chunks(tiling, cut)
     data = tiling.points * tiles * tiling.inputs * (1 + blocks)
     weights = tiling.slots**2 * tiling.inputs * tiling.filled * (chunks + cut.late)
     products = 2 * tiling.points * tiles * tiling.filled * cut.parts
-    return 4 * g.groups * (data + weights + products) / LINE_BYTES
+    return g.groups * (data + weights + products) / LINE
 
 
 def _lines(tiling: Tiling, cut: Cut, target: Target, strips: float) -> float:
     """Of 64 bytes, that come from behind the L2 or go there."""
-    g, tiles, block = tiling.geometry, tiling.tiles(cut.rows), _block(tiling, cut.tile)
+    g, tiles, block = tiling.geometry, tiling.tiles(cut.rows), cut.tile.vectors * tiling.width
     pairs, part = g.groups * tiling.inputs * tiling.filled, tiling.inputs // cut.parts
     stored, made = (TAPS**2, tiling.slots**2) if cut.late else (tiling.slots**2, 0)
     room = STAYS * SHARED * target.l2_bytes / 4
@@ -132,14 +130,9 @@ def _lines(tiling: Tiling, cut: Cut, target: Target, strips: float) -> float:
         chunks = _chunks(tiling, cut)
         again += pairs * (made * (1 + chunks) if cut.late else stored * (chunks - 1))
     sums = cut.parts * tiles * tiling.outputs**2 * g.groups * tiling.filled if cut.parts > 1 else 0
-    return 4 * (image + read * stored * pairs + strips * (again + sums)) / LINE_BYTES
+    return (image + read * stored * pairs + strips * (again + sums)) / LINE
 
 
 def _chunks(tiling: Tiling, cut: Cut) -> int:
     """Of a strip."""
     return -(-tiling.tiles(cut.rows) // (cut.chunk * cut.tile.pixels))
-
-
-def _block(tiling: Tiling, tile: RegisterTile) -> int:
-    """Channels."""
-    return min(tile.vectors * tiling.width, tiling.filled)

@@ -93,7 +93,8 @@ CUTS = {
 }  # fmt: skip
 CUT_LAYERS = {
     "a rest of rows, tiles and blocks": {"shape": (1, 14, 14, 32), "channels": 40}, "images": {"shape": (3, 9, 10, 32)},
-    "a residual": {"residual": True}, "no pads": {"pads": (0, 0, 0, 0)}, "smaller than a tile": {"shape": (2, 4, 3, 32)},
+    "a residual": {"residual": True}, "no pads": {"pads": (0, 0, 0, 0)},
+    "a tile to the last column's pad": {"shape": (1, 13, 15, 32)}, "smaller than a tile": {"shape": (2, 4, 3, 32)},
     "channels that fill no vector": {"channels": 23}, "groups": {"shape": (1, 10, 13, 96), "channels": 57, "groups": 3},
     "stride 2": {"strides": (2, 2), "shape": (2, 17, 15, 32)},
 }  # fmt: skip

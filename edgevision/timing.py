@@ -13,14 +13,15 @@ from types import TracebackType
 
 import onnx
 
-from edgevision import cache, ingest
+from edgevision import cache, host, ingest
 from edgevision import target as targets
 from edgevision.artifact import Artifact
 from edgevision.errors import InputError
 from edgevision.link import package
 from edgevision.lower.phases import lower
+from edgevision.measure.cpuinfo import cpu_name
 from edgevision.measure.interleaved import TURNS, Turns, duel
-from edgevision.measure.local import LocalDevice, cpu_name
+from edgevision.measure.local import LocalDevice
 from edgevision.measure.reference import inputs_for
 from edgevision.model import Model
 from edgevision.pipeline import Options, read, scheduled_for
@@ -141,7 +142,7 @@ def _workload(call: Call) -> Workload | None:
 
 def _cache_file(target: Target, threads: int) -> Path:
     """One file a CPU, target, number of threads and set of versions: workloads of other ones say nothing here."""
-    key = json.dumps([cpu_name(), repr(replace(target, name="", description="")), threads, package.versions()])
+    key = json.dumps([cpu_name(host.cpuinfo()), repr(replace(target, name="", description="")), threads, package.versions()])
     return cache.directory() / "workloads" / f"{sha256(key.encode()).hexdigest()[:16]}.json"
 
 

@@ -12,11 +12,17 @@ PARTS = Path(__file__).parent / "arm_cores.toml"
 
 
 def cpu_name(text: str) -> str:
-    """Linux's name for the CPU, or the ARM cores by kind ("4 x Cortex-A55 + 4 x Cortex-A76"); "" where there is neither."""
-    named = next((entry["model name"] for entry in _processors(text) if entry.get("model name")), "")
+    """Linux's name for the CPU, or the ARM cores by kind ("4 x Cortex-A55 + 4 x Cortex-A76"); "" where there is neither.
+
+    Hypervisors may leave the name of a family ("AMD EPYC" is Zen 1 as well as Zen 5): then x86's numbers follow it.
+    """
+    first = next((entry for entry in _processors(text) if entry.get("model name")), {})
+    named = first.get("model name", "")
     kinds = Counter(filter(None, map(_part, _processors(text))))
     if kinds and (not named or named.startswith("ARM")):  # "ARMv7 Processor rev 3 (v7l)" says less
         return " + ".join(f"{count} x {kind}" for kind, count in kinds.items())
+    if "cpu family" in first and not any(map(str.isdigit, named)):
+        return f"{named} (family {first['cpu family']}, model {first.get('model', '?')})"
     return named
 
 

@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from edgevision import host
 from edgevision.artifact import Artifact, Step
 from edgevision.errors import DeviceError
 from edgevision.latency import DeviceInfo, Latency, StepTime
 from edgevision.measure.compare import Array
+from edgevision.measure.cpuinfo import cpu_name
 from edgevision.measure.device import check_exit
 from edgevision.measure.sampling import STANDARD, Sampling
 
@@ -37,7 +39,7 @@ class LocalDevice:
     @property
     def info(self) -> DeviceInfo:
         return DeviceInfo(
-            name="this machine", cpu=cpu_name(), cores=len(os.sched_getaffinity(0)), transport="local process"
+            name="this machine", cpu=cpu_name(host.cpuinfo()), cores=len(os.sched_getaffinity(0)), transport="local process"
         )
 
     def execute(self, artifact: Artifact, cases: Sequence[Sequence[Array]]) -> list[list[Array]]:
@@ -85,14 +87,6 @@ class LocalDevice:
 def child_environment() -> dict[str, str]:
     """The child imports the same edgevision as this process, installed or not."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-
-
-def cpu_name() -> str:
-    """Linux's name for this CPU; "" where it has none (most ARM systems)."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith(("model name", "Model\t")):
-            return line.split(":", 1)[1].strip()
-    return ""
 
 
 def save(folder: Path, stem: str, arrays: Sequence[Array]) -> None:

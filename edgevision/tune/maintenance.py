@@ -55,12 +55,23 @@ def merge(source: Path, into: Path) -> dict[str, int]:
         known = {encode(record) for record in read(path).records}
         new = [record for record in log.records if encode(record) not in known]
         append(path, new)
-        provenance = log.path.parent / PROVENANCE
-        if new and provenance.is_file():
-            with (path.parent / PROVENANCE).open("a", encoding="utf-8") as file:
-                file.write(provenance.read_text(encoding="utf-8"))
+        if new:
+            _merge_provenance(log.path.parent / PROVENANCE, path.parent / PROVENANCE)
         added[log.name] = len(new)
     return added
+
+
+def _merge_provenance(source: Path, into: Path) -> None:
+    """The runs and remarks that ``into`` lacks: ``source`` may have begun as a copy of it."""
+    known = _runs(into)
+    missing = [run for run in _runs(source) if run not in known]
+    if missing:
+        with into.open("a", encoding="utf-8") as file:
+            file.writelines(f"{run}\n\n" for run in missing)
+
+
+def _runs(provenance: Path) -> list[str]:
+    return provenance.read_text(encoding="utf-8").strip().split("\n\n") if provenance.is_file() else []
 
 
 def prune(folder: Path, keep: int) -> dict[str, tuple[int, int]]:

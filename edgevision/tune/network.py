@@ -14,6 +14,7 @@ from typing import Any
 from edgevision import __version__
 from edgevision import host as machine
 from edgevision.errors import InputError
+from edgevision.measure.cpuinfo import cpu_name
 from edgevision.program import Program
 from edgevision.schedule.tasks import tasks
 from edgevision.target import Target
@@ -88,8 +89,7 @@ def _builder(folder: Path, options: Options, ray: Any) -> Builder | cluster.RayB
 
 def _note_provenance(path: Path, target: Target, options: Options, name: str) -> None:
     """One table more, before the first trial: who measures what, where and when."""
-    here = next((line.partition(":")[2].strip() for line in machine.cpuinfo().splitlines() if line.startswith("model name")), "")
-    cpu = CPU if options.modelled else "" if options.names else here
+    cpu = CPU if options.modelled else "" if options.names else cpu_name(machine.cpuinfo())
     devices = json.dumps(list(options.names))
     limits = {"trials": options.budget.trials, "seconds": options.budget.seconds}
     budget = ", ".join(f"{unit} = {round(value)}" for unit, value in limits.items() if value is not None)

@@ -68,7 +68,15 @@ def test_from_tuning_to_a_tuned_artifact(command: Command, tmp_path: Path) -> No
     command("logs", "prune", "--keep", 1, "--tuning-logs", "other")
     again, second = schedules(command, "--tuning-logs", "other", "-o", "c")
     assert again == tuned and second == first, "the same choices give the same bytes"
-    assert (tmp_path / "other" / log.name / PROVENANCE).is_file()
+    merged = tmp_path / "other" / log.name / PROVENANCE
+    assert tomllib.loads(merged.read_text())["run"] == [run]
+
+    record = tuning_log.read(log / FILE).records[-1]
+    tuning_log.append(log / FILE, [replace(record, seed=record.seed + 1)])
+    with (log / PROVENANCE).open("a") as file:
+        file.write('[[run]]\nmodel = "of another day"\n')
+    command("logs", "merge", "tuning_logs", "--tuning-logs", "other")
+    assert [each["model"] for each in tomllib.loads(merged.read_text())["run"]] == ["model", "of another day"]
 
     with (log / FILE).open("a") as file:
         file.write("00000000 {}\n")

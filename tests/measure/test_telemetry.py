@@ -161,6 +161,9 @@ def test_the_target_that_fits(machine: str, bits: str, android: bool, target: st
 
 def test_names_of_cores() -> None:
     assert cpu_name("processor\t: 0\nmodel name\t: AMD EPYC\n\nprocessor\t: 1\nmodel name\t: AMD EPYC\n") == "AMD EPYC"
+    hidden = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n"
+    assert cpu_name(hidden) == "AMD EPYC (family 25, model 17)"
+    assert cpu_name(hidden.replace("EPYC", "EPYC 9654")) == "AMD EPYC 9654"
     assert cpu_name(arm("0xfff")) == "1 x ARM core 0x41/0xfff" and cpu_name("") == ""
     seven = "processor\t: 0\nmodel name\t: ARMv7 Processor rev 3 (v7l)\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n"
     assert cpu_name(seven) == "1 x Cortex-A72"

@@ -38,9 +38,9 @@ def constants_of(path: Path) -> range:
         return elf.constants(file.fileno(), file.read(elf.HEADER_BYTES))
 
 
-def advised() -> list[int]:
-    """Sizes in bytes of the mappings of this process that ask for huge pages."""
-    each = Path("/proc/self/smaps").read_text().split("VmFlags:")
+def advised(process: int | str = "self") -> list[int]:
+    """Sizes in bytes of the mappings of a process that ask for huge pages."""
+    each = Path(f"/proc/{process}/smaps").read_text().split("VmFlags:")
     sizes = [re.findall(r"^Size: +(\d+) kB", text, re.MULTILINE) for text in each[:-1]]
     return [1024 * int(size[-1]) for size, after in zip(sizes, each[1:], strict=True) if " hg" in after.splitlines()[0]]
 

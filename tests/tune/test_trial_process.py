@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 
 from edgevision.link.trial_program import link_trial
+from edgevision.own_pages import HUGE_PAGE_BYTES
 from edgevision.target import load
 from edgevision.tune.child import ChildCrashedError, ChildHungError
-from edgevision.tune.device import Cooling, TrialProcess
+from edgevision.tune.device import WORKSPACE_BYTES, Cooling, TrialProcess
 from edgevision.tune.request import Built
 from edgevision.tune.trial import judge
+from tests.runtime.test_own_pages import advised, needs_huge_pages
 from tests.tune.kernels import EXPECTED, OUTCOMES, build, trial
 
 LIMIT_S = 1.0
@@ -44,6 +47,26 @@ def test_a_kernel_gives_its_results_and_its_times(device: TrialProcess, kernels:
     device.results(kernels["right"], LIMIT_S)
     swapped = device.compare(8, LIMIT_S)
     assert np.median(swapped.a) > 20 * np.median(swapped.b)
+
+
+@needs_huge_pages
+def test_memory_is_in_huge_pages_as_a_session_s_is(device: TrialProcess, kernels: dict[str, Built]) -> None:
+    device.hold(kernels["right"], LIMIT_S)
+    (program,) = (int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if parent(stat) == os.getpid())
+    before = advised(program)
+    device.results(kernels["right"], LIMIT_S)
+    assert before and all(size % HUGE_PAGE_BYTES == 0 for size in before)
+    assert sum(before) >= 2 * WORKSPACE_BYTES and sum(advised(program)) == sum(before) + HUGE_PAGE_BYTES
+    for _ in range(3):
+        device.results(kernels["right"], LIMIT_S)
+    assert sum(advised(program)) == sum(before) + HUGE_PAGE_BYTES, "a candidate's memory goes with it"
+
+
+def parent(stat: Path) -> int:
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it has ended meanwhile
+        return 0
 
 
 def test_each_misfit_is_named_and_the_next_trial_goes_on(device: TrialProcess, kernels: dict[str, Built]) -> None:

@@ -40,9 +40,18 @@ def constants_of(path: Path) -> range:
 
 def advised(process: int | str = "self") -> list[int]:
     """Sizes in bytes of the mappings of a process that ask for huge pages."""
+    return [len(mapping) for mapping in advised_mappings(process)]
+
+
+def advised_mappings(process: int | str = "self") -> list[range]:
+    """Their addresses."""
     each = Path(f"/proc/{process}/smaps").read_text().split("VmFlags:")
-    sizes = [re.findall(r"^Size: +(\d+) kB", text, re.MULTILINE) for text in each[:-1]]
-    return [1024 * int(size[-1]) for size, after in zip(sizes, each[1:], strict=True) if " hg" in after.splitlines()[0]]
+    places = [re.findall(r"^([0-9a-f]+)-([0-9a-f]+) ", text, re.MULTILINE)[-1] for text in each[:-1]]
+    return [
+        range(int(start, 16), int(end, 16))
+        for (start, end), after in zip(places, each[1:], strict=True)
+        if " hg" in after.splitlines()[0]
+    ]
 
 
 @pytest.mark.parametrize("how", TARGETS.values(), ids=TARGETS)

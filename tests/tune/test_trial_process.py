@@ -17,7 +17,7 @@ from edgevision.tune.child import ChildCrashedError, ChildHungError
 from edgevision.tune.device import WORKSPACE_BYTES, Cooling, TrialProcess
 from edgevision.tune.request import Built
 from edgevision.tune.trial import judge
-from tests.runtime.test_own_pages import advised, needs_huge_pages
+from tests.runtime.test_own_pages import advised, advised_mappings, needs_huge_pages
 from tests.tune.kernels import EXPECTED, OUTCOMES, build, trial
 
 LIMIT_S = 1.0
@@ -55,7 +55,8 @@ def test_memory_is_in_huge_pages_as_a_session_s_is(device: TrialProcess, kernels
     (program,) = (int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if parent(stat) == os.getpid())
     before = advised(program)
     device.results(kernels["right"], LIMIT_S)
-    assert before and all(size % HUGE_PAGE_BYTES == 0 for size in before)
+    places = advised_mappings(program)
+    assert places and all(place.start % HUGE_PAGE_BYTES == place.stop % HUGE_PAGE_BYTES == 0 for place in places)
     assert sum(before) >= 2 * WORKSPACE_BYTES and sum(advised(program)) == sum(before) + HUGE_PAGE_BYTES
     for _ in range(3):
         device.results(kernels["right"], LIMIT_S)
